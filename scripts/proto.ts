@@ -9,7 +9,7 @@ import protobuf from 'protobufjs';
 const root = join(import.meta.dirname, '..');
 const source = join(root, 'proto/rcap.proto');
 const target = join(root, 'src/wire/messages.js');
-const left = ['verify', 'convert', 'delimited', 'typeurl', 'service', 'comments'].map((part) => `--no-${part}`);
+const left = ['verify', 'convert', 'typeurl', 'service', 'comments'].map((part) => `--no-${part}`);
 
 const pbjs = createRequire(import.meta.url).resolve('protobufjs-cli/bin/pbjs');
 const options = ['-t', 'static-module', '-w', 'esm', '--force-number', '--dependency', './protobuf.ts', ...left];
@@ -20,16 +20,18 @@ const types = pack.nestedArray.filter((entry) => entry instanceof protobuf.Type)
 for (const type of types) type.fieldsArray.forEach((field) => field.resolve());
 
 // Generated defaults of fixed64 are the number 0; ours are bigint.
-let code = readFileSync(target, 'utf8').replace('/*eslint-disable', '// Generated from proto/rcap.proto by scripts/proto.ts.\n/*eslint-disable');
+let code = readFileSync(target, 'utf8').replace(
+  '/*eslint-disable',
+  '// Generated from proto/rcap.proto by scripts/proto.ts.\n/*eslint-disable',
+);
 for (const type of types) {
   for (const field of type.fieldsArray.filter((field) => field.type === 'fixed64' && !field.repeated)) {
     const before = new RegExp(`(\\b${type.name}\\.prototype\\.${field.name} = )\\$util\\.Long [^;]*;`);
-    if (!before.test(code)) throw new Error(`pbjs wrote no default for ${type.name}.${field.name} in the expected form`);
+    if (!before.test(code))
+      throw new Error(`pbjs wrote no default for ${type.name}.${field.name} in the expected form`);
     code = code.replace(before, '$10n;');
   }
 }
-const names = types.map((type) => type.name);
-code += `\nexport const { ${names.join(', ')} } = rcap.v1;\n`;
 writeFileSync(target, code);
 
 const scalars: Record<string, string> = {
@@ -40,44 +42,65 @@ const scalars: Record<string, string> = {
   uint32: 'number',
   uint64: 'number',
 };
-function typeOf(field: protobuf.Field, suffix: string): string {
-  const message = field.resolvedType instanceof protobuf.Type;
-  const name = message ? field.resolvedType!.name + suffix : field.resolvedType ? 'number' : scalars[field.type];
+const maybe = ' | null | undefined';
+
+function typeOf(field: protobuf.Field, prefix: '' | 'I'): string {
+  const { resolvedType } = field;
+  const name =
+    resolvedType instanceof protobuf.Type
+      ? prefix + resolvedType.name
+      : resolvedType
+        ? enumName(resolvedType)
+        : scalars[field.type];
   if (!name) throw new Error(`no TypeScript type for ${field.type} (${field.fullName})`);
-  return name;
+  return field.repeated ? `${name}[]` : name;
 }
+const enumName = (entry: protobuf.Enum) => `${entry.parent!.name}.${entry.name}`;
+
 function decodedMember(field: protobuf.Field): string {
-  if (field.repeated) return `  ${field.name}: ${typeOf(field, '')}[];\n`;
-  const maybe = field.resolvedType instanceof protobuf.Type || field.partOf ? ' | null' : '';
-  return `  ${field.name}: ${typeOf(field, '')}${maybe};\n`;
+  const absent = !field.repeated && (field.resolvedType instanceof protobuf.Type || field.partOf) ? ' | null' : '';
+  return `    ${field.name}: ${typeOf(field, '')}${absent};\n`;
 }
-function fieldsMember(field: protobuf.Field): string {
-  return `  ${field.name}?: ${typeOf(field, 'Fields')}${field.repeated ? '[]' : ''} | null | undefined;\n`;
+/** A oneof with a name of its own (proto3's `optional` makes one that starts with _): which member is set. */
+function oneofMember(oneof: protobuf.OneOf): string {
+  return oneof.name.startsWith('_')
+    ? ''
+    : `    ${oneof.name}: ${oneof.fieldsArray.map((field) => `'${field.name}'`).join(' | ')} | undefined;\n`;
 }
 function declare(type: protobuf.Type): string {
-  const kind = type.oneofs?.kind;
-  const decoded = kind
-    ? `export type ${type.name} =\n${kind.fieldsArray.map((f) => `  | { kind: '${f.name}'; ${f.name}: ${typeOf(f, '')} }`).join('\n')}\n  | { kind: undefined };\n`
-    : `export interface ${type.name} {\n${type.fieldsArray.map(decodedMember).join('')}}\n`;
-  const fields = `export interface ${type.name}Fields {\n${type.fieldsArray.map(fieldsMember).join('')}}\n`;
-  return `${decoded}${fields}export const ${type.name}: Message<${type.name}, ${type.name}Fields>;\n`;
+  const fields = type.fieldsArray.map((field) => `    ${field.name}?: ${typeOf(field, 'I')}${maybe};\n`);
+  const decoded = [...type.fieldsArray.map(decodedMember), ...type.oneofsArray.map(oneofMember)];
+  const enums = type.nestedArray.filter((entry) => entry instanceof protobuf.Enum);
+  return [
+    `  interface I${type.name} {\n${fields.join('')}  }\n`,
+    `  interface ${type.name} {\n${decoded.join('')}  }\n`,
+    `  const ${type.name}: Message<I${type.name}, ${type.name}>${enums.map((entry) => ` & { ${entry.name}: ${enumObject(entry)} }`).join('')};\n`,
+    enums.length > 0
+      ? `  namespace ${type.name} {\n${enums.map((entry) => `    type ${entry.name} = number;\n`).join('')}  }\n`
+      : '',
+  ].join('');
 }
-const head = `// Generated from proto/rcap.proto by scripts/proto.ts.
+function enumObject(entry: protobuf.Enum): string {
+  const members = Object.entries(entry.values).map(([name, value]) => `${name}: ${value}`);
+  return `{ ${members.join('; ')} } & { [value: number]: string | undefined }`;
+}
+
+const declarations = types.map(declare).join('\n');
+writeFileSync(
+  target.replace(/js$/, 'd.ts'),
+  `// Generated from proto/rcap.proto by scripts/proto.ts.
 import type { Reader, Writer } from 'protobufjs/minimal.js';
 
-/** Decoded, every field is there, with its default where the sender left it out; to encode, plain objects do. */
-interface Message<Decoded, Fields> {
-  create(fields?: Fields): Decoded;
-  encode(message: Fields, writer?: Writer): Writer;
+/** \`I…\` is what may be encoded, any plain object. Decoded, every field reads as its default where the sender left it out. */
+interface Message<Encodable, Decoded> {
+  create(fields?: Encodable): Decoded;
+  encode(message: Encodable, writer?: Writer): Writer;
+  encodeDelimited(message: Encodable, writer?: Writer): Writer;
   decode(reader: Reader | Uint8Array, length?: number): Decoded;
+  decodeDelimited(reader: Reader | Uint8Array): Decoded;
 }
 
-`;
-const enums = types.flatMap((type) => type.nestedArray.filter((entry) => entry instanceof protobuf.Enum).map((entry) => [type, entry] as const));
-const enumText = enums.map(([type, entry]) => `export const ${type.name}${entry.name}: ${JSON.stringify(entry.values)};\n`);
-writeFileSync(target.replace(/js$/, 'd.ts'), head + types.map(declare).join('\n') + '\n' + enumText.join(''));
-if (enums.length > 0)
-  writeFileSync(
-    target,
-    code + enums.map(([type, entry]) => `export const ${type.name}${entry.name} = ${type.name}.${entry.name};\n`).join(''),
-  );
+export namespace rcap.v1 {
+${declarations}}
+`,
+);

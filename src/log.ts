@@ -38,7 +38,10 @@ export class Log {
     const message = error instanceof Error ? (verbose && error.stack ? error.stack : error.message) : String(error);
     const known = error instanceof RcapError ? error : undefined;
     // A stack is for errors that nobody foresaw; ours say enough.
-    this.#line('error', known ? known.message : message, known?.hint, { ...(known && { code: known.code }), ...fields });
+    this.#line('error', known ? known.message : message, known?.hint, {
+      ...(known && { code: known.code }),
+      ...fields,
+    });
   }
   warning(message: string, hint?: string, fields?: Fields): void {
     this.#line('warning', message, hint, fields);

@@ -9,11 +9,11 @@ protobuf.configure();
 const { Reader, Writer } = protobuf;
 const half = 0x100000000n;
 
-(Reader.prototype as { fixed64(): bigint }).fixed64 = function (this: protobuf.Reader): bigint {
+(Reader.prototype as unknown as { fixed64(): bigint }).fixed64 = function (this: protobuf.Reader): bigint {
   const low = this.fixed32();
   return BigInt(this.fixed32()) * half + BigInt(low);
 };
-(Writer.prototype as { fixed64(value: bigint | number): protobuf.Writer }).fixed64 = function (
+(Writer.prototype as unknown as { fixed64(value: bigint | number): protobuf.Writer }).fixed64 = function (
   this: protobuf.Writer,
   value: bigint | number,
 ): protobuf.Writer {
