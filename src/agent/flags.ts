@@ -1,0 +1,340 @@
+/** The agent's command line: its table, and all that can be refused before anything is opened. */
+import { usageError } from '../errors.ts';
+import { fullHelp, shortHelp } from '../options/help.ts';
+import { either, type Environment, load, type Meant } from '../options/load.ts';
+import { parse } from '../options/parse.ts';
+import { refuseHostName, refusePin } from '../options/refuse.ts';
+import type { Command, Option } from '../options/table.ts';
+import { type Address, MAX_TIMER_MS } from '../options/units.ts';
+
+const CAPTURE = 'What to capture';
+const STOP = 'When to stop (what comes first)';
+const COLLECTOR = 'Where to send it';
+const SPOOL = 'What the collector has not acknowledged yet';
+const GENERAL = 'General';
+
+const OPTIONS = [
+  {
+    name: 'interface',
+    short: 'i',
+    kind: 'text',
+    value: 'NAME|NUMBER',
+    repeatable: true,
+    group: CAPTURE,
+    help: 'capture on this interface',
+    more: "Its name, its number in -D's list, its friendly name, or `any`.",
+    defaultWords: 'the one that routes to the server',
+  },
+  {
+    name: 'list-interfaces',
+    short: 'D',
+    kind: 'flag',
+    group: CAPTURE,
+    help: 'list the interfaces and exit',
+    more: 'Number, name, friendly name, addresses, state; with --json an array.',
+  },
+  {
+    name: 'read',
+    short: 'r',
+    kind: 'text',
+    value: 'FILE',
+    group: CAPTURE,
+    help: 'send a capture file instead of capturing',
+    more: 'pcap or pcapng; `-` is standard input.',
+  },
+  {
+    name: 'write',
+    short: 'w',
+    kind: 'text',
+    value: 'FILE',
+    group: CAPTURE,
+    help: 'write classic pcap locally instead of sending',
+    more: '`-` is standard output.',
+  },
+  {
+    name: 'filter',
+    short: 'f',
+    kind: 'text',
+    value: 'TEXT',
+    mayBeEmpty: true,
+    group: CAPTURE,
+    help: 'capture only what this BPF text matches',
+    more: "The language of tcpdump ('man pcap-filter'). Words at the end of the command line mean the same. Our own connection is always left out.",
+    defaultWords: 'everything',
+  },
+  {
+    name: 'snaplen',
+    short: 's',
+    kind: 'number',
+    value: 'BYTES',
+    min: 1,
+    max: 262144,
+    default: '262144',
+    group: CAPTURE,
+    help: 'keep this many bytes of each packet',
+    more: 'Arkime stops on cut packets unless readTruncatedPackets=true is in its configuration.',
+  },
+  {
+    name: 'no-promiscuous',
+    short: 'p',
+    kind: 'flag',
+    group: CAPTURE,
+    help: 'leave the interface in its ordinary mode',
+  },
+  {
+    name: 'buffer',
+    short: 'B',
+    kind: 'size',
+    value: 'SIZE',
+    min: 2 ** 16,
+    max: 2 ** 31 - 1,
+    default: '32M',
+    group: CAPTURE,
+    help: "size of the kernel's buffer, for each interface",
+  },
+  {
+    name: 'count',
+    short: 'c',
+    kind: 'number',
+    value: 'N',
+    min: 1,
+    group: STOP,
+    help: 'stop after exactly this many packets',
+    more: 'Of all interfaces together.',
+  },
+  {
+    name: 'bytes',
+    kind: 'size',
+    value: 'SIZE',
+    min: 1,
+    group: STOP,
+    help: 'stop before the packets hold more than this many bytes',
+    more: 'Captured lengths, of all interfaces together.',
+  },
+  {
+    name: 'duration',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1,
+    max: MAX_TIMER_MS,
+    group: STOP,
+    help: 'stop after this time',
+  },
+  {
+    name: 'server',
+    kind: 'address',
+    value: 'HOST:PORT',
+    defaultPort: 9000,
+    env: 'RCAP_SERVER',
+    group: COLLECTOR,
+    help: 'the rcap-collector to send to',
+    more: 'Port 9000 if left out; an IPv6 address in brackets.',
+  },
+  {
+    name: 'pin',
+    kind: 'text',
+    value: 'sha256/BASE64',
+    check: refusePin,
+    group: COLLECTOR,
+    help: 'trust exactly the collector with this key',
+    more: '`rcap-collector pin` prints it.',
+  },
+  {
+    name: 'ca',
+    kind: 'text',
+    value: 'FILE',
+    group: COLLECTOR,
+    help: 'trust collectors whose certificate one of these CAs signed (PEM)',
+    defaultWords: "without --pin and --ca, the system's CAs",
+  },
+  {
+    name: 'token',
+    kind: 'text',
+    value: 'TEXT',
+    env: 'RCAP_TOKEN',
+    group: COLLECTOR,
+    help: 'the credential that `rcap-collector token new` printed',
+    more: 'Others on this host can see it in the process list: prefer the variable or --token-file.',
+  },
+  {
+    name: 'token-file',
+    kind: 'text',
+    value: 'FILE',
+    group: COLLECTOR,
+    help: 'a file that holds the credential',
+  },
+  {
+    name: 'host-name',
+    kind: 'text',
+    value: 'NAME',
+    check: refuseHostName,
+    group: COLLECTOR,
+    help: "what the collector's files are named after",
+    defaultWords: "the system's host name",
+  },
+  {
+    name: 'spool',
+    kind: 'size',
+    value: 'SIZE',
+    min: 2 ** 20,
+    max: 2 ** 36,
+    default: '64M',
+    group: SPOOL,
+    help: 'memory for it',
+  },
+  {
+    name: 'spool-full',
+    kind: 'choice',
+    value: 'wait|drop',
+    choices: ['wait', 'drop'],
+    group: SPOOL,
+    help: 'when that is full, wait or drop the oldest',
+    more: 'While it waits the kernel drops what its buffer cannot hold. Either way the loss is counted.',
+    defaultWords: 'drop for a live capture, wait for a file',
+  },
+  {
+    name: 'settings',
+    kind: 'text',
+    value: 'FILE',
+    group: GENERAL,
+    help: 'take options from this file',
+    more: 'A JSON object with the long names: {"server": "ir.corp:9000", "interface": ["eth0", "eth1"]}.',
+  },
+  { name: 'verbose', short: 'v', kind: 'flag', group: GENERAL, help: 'say more' },
+  { name: 'quiet', short: 'q', kind: 'flag', group: GENERAL, help: 'say nothing but warnings and errors' },
+  { name: 'json', kind: 'flag', group: GENERAL, help: 'messages as one JSON object a line, for machines' },
+  { name: 'version', short: 'V', kind: 'flag', group: GENERAL, help: 'print the version and exit' },
+  {
+    name: 'help',
+    short: 'h',
+    kind: 'flag',
+    group: GENERAL,
+    help: 'print this list (-h) or all there is to say (--help)',
+  },
+] as const satisfies readonly Option[];
+
+export const AGENT = {
+  name: 'rcap-agent',
+  usage: '[options] [filter words ...]',
+  about:
+    'Captures packets and sends them over TLS to rcap-collector, which writes pcap files that Arkime reads. Leaves nothing on this host unless told to.',
+  options: OPTIONS,
+  words: { what: 'filter', most: Infinity },
+  notes: `Examples:
+  rcap-agent --server ir.corp:9000 --pin sha256/... --token-file token --count 100000
+  rcap-agent --server ir.corp -i eth0 -i eth1 --duration 10m not port 22
+  rcap-agent -D
+
+Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 done, but packets were lost (the numbers are printed).`,
+} as const satisfies Command<typeof OPTIONS>;
+
+export interface AgentFlags {
+  command: 'run';
+  /** As typed: names, numbers or friendly names; empty for the default. */
+  interfaces: string[];
+  listInterfaces: boolean;
+  read: string | undefined;
+  write: string | undefined;
+  /** '' for everything. */
+  filter: string;
+  snaplen: number;
+  promiscuous: boolean;
+  bufferBytes: number;
+  count: number | undefined;
+  bytes: number | undefined;
+  durationMs: number | undefined;
+  /** There whenever something is to be sent. */
+  server: Address | undefined;
+  pin: string | undefined;
+  ca: string | undefined;
+  token: string | undefined;
+  tokenFile: string | undefined;
+  hostName: string | undefined;
+  spoolBytes: number;
+  spoolFull: 'wait' | 'drop' | undefined;
+  verbose: boolean;
+  quiet: boolean;
+  json: boolean;
+}
+export type AgentCommand = { command: 'help'; text: string } | { command: 'version' } | AgentFlags;
+
+/** `argv` without the program's name. */
+export function readAgentFlags(argv: readonly string[], environment: Environment): AgentCommand {
+  const typed = parse(AGENT, argv);
+  if (typed.given.has('help'))
+    return { command: 'help', text: typed.short.has('help') ? shortHelp(AGENT) : fullHelp(AGENT) };
+  if (typed.given.has('version')) return { command: 'version' };
+  const meant = load(AGENT, typed, environment);
+  const filter = filterOf(meant, typed.words);
+  checkTogether(meant, typed.words.length > 0);
+  const { values } = meant;
+  return {
+    command: 'run',
+    interfaces: values.interface,
+    listInterfaces: values['list-interfaces'],
+    read: values.read,
+    write: values.write,
+    filter,
+    snaplen: values.snaplen,
+    promiscuous: !values['no-promiscuous'],
+    bufferBytes: values.buffer,
+    count: values.count,
+    bytes: values.bytes,
+    durationMs: values.duration,
+    server: values.server,
+    pin: values.pin,
+    ca: values.ca,
+    token: values.token,
+    tokenFile: values['token-file'],
+    hostName: values['host-name'],
+    spoolBytes: values.spool,
+    spoolFull: values['spool-full'],
+    verbose: values.verbose,
+    quiet: values.quiet,
+    json: values.json,
+  };
+}
+
+type MeantAgent = Meant<typeof OPTIONS>;
+
+function filterOf(meant: MeantAgent, words: string[]): string {
+  if (words.length === 0) return meant.values.filter ?? '';
+  if (meant.origins.get('filter') === 'flag') {
+    throw usageError(
+      `could not use '--filter' and the words '${words.join(' ')}' together`,
+      'put the whole filter in one of the two places',
+    );
+  }
+  return words.join(' ');
+}
+
+/** What -D may stand beside: how to say it. */
+const BESIDE_LIST = new Set(['list-interfaces', 'verbose', 'quiet', 'json', 'settings']);
+/** A file has its own, or none. */
+const LIVE_ONLY = ['snaplen', 'buffer', 'no-promiscuous'];
+
+function checkTogether(meant: MeantAgent, words: boolean): void {
+  const { values, origins } = meant;
+  const isFlag = (name: string) => origins.get(name) === 'flag';
+  if (values['list-interfaces']) {
+    const other =
+      [...origins.keys()].find((name) => isFlag(name) && !BESIDE_LIST.has(name)) ?? (words ? 'filter' : undefined);
+    if (other !== undefined)
+      throw usageError(`could not use '--list-interfaces' and '--${other}' together`, 'rcap-agent -D');
+  }
+  either(meant, 'read', 'interface');
+  either(meant, 'write', 'server');
+  either(meant, 'pin', 'ca');
+  either(meant, 'token', 'token-file');
+  either(meant, 'verbose', 'quiet');
+  const live = values.read === undefined ? undefined : LIVE_ONLY.find(isFlag);
+  if (live !== undefined) throw usageError(`could not use '--${live}' and '--read' together`, `leave out --${live}`);
+  const twice = values.interface.find((name, at) => values.interface.indexOf(name) !== at);
+  if (twice !== undefined) throw usageError(`could not use '--interface ${twice}': it was given twice`);
+  if (values.server === undefined && values.write === undefined && !values['list-interfaces']) {
+    throw usageError(
+      'could not send: no --server was given',
+      'rcap-agent --server HOST:PORT --pin sha256/... --token-file FILE (the collector prints that line), or -w FILE to keep it here',
+    );
+  }
+}

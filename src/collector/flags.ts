@@ -1,0 +1,350 @@
+/** The collector's command line: its commands, their tables, and all that can be refused before anything is opened. */
+import { usageError } from '../errors.ts';
+import { fullHelp, shortHelp } from '../options/help.ts';
+import { either, type Environment, load } from '../options/load.ts';
+import { nearest } from '../options/near.ts';
+import { parse, type Typed } from '../options/parse.ts';
+import { refuseHostName } from '../options/refuse.ts';
+import type { Command, Option, Values } from '../options/table.ts';
+import { type Address, MAX_TIMER_MS } from '../options/units.ts';
+
+const PLACES = 'Where';
+const TLS = 'TLS';
+const FILES = 'Files';
+const LIMITS = 'Limits';
+const TOKEN = 'The token';
+const GENERAL = 'General';
+
+const OPTIONS = [
+  {
+    name: 'listen',
+    kind: 'address',
+    value: 'ADDR:PORT',
+    defaultPort: 9000,
+    anyPort: true,
+    default: '0.0.0.0:9000',
+    group: PLACES,
+    help: 'where agents connect',
+    more: 'Port 0 takes a free one and says which.',
+  },
+  {
+    name: 'captures',
+    kind: 'text',
+    value: 'DIR',
+    default: './captures',
+    group: PLACES,
+    help: 'the folder for capture files, which Arkime monitors',
+  },
+  {
+    name: 'state',
+    kind: 'text',
+    value: 'DIR',
+    default: './state',
+    group: PLACES,
+    help: "the folder for the collector's key, certificate and tokens",
+  },
+  {
+    name: 'tls-cert',
+    kind: 'text',
+    value: 'FILE',
+    group: TLS,
+    help: 'certificate chain (PEM)',
+    defaultWords: 'made on the first start, in --state',
+  },
+  {
+    name: 'tls-key',
+    kind: 'text',
+    value: 'FILE',
+    group: TLS,
+    help: "the certificate's private key (PEM)",
+    defaultWords: 'made on the first start, in --state',
+  },
+  {
+    name: 'rotate-bytes',
+    kind: 'size',
+    value: 'SIZE',
+    min: 4096,
+    default: '256M',
+    group: FILES,
+    help: 'publish a file and begin the next at this size',
+  },
+  {
+    name: 'rotate-age',
+    kind: 'duration',
+    value: 'TIME',
+    min: 100,
+    max: MAX_TIMER_MS,
+    default: '60s',
+    group: FILES,
+    help: 'publish a file this long after it was begun',
+  },
+  {
+    name: 'rotate-idle',
+    kind: 'duration',
+    value: 'TIME',
+    min: 100,
+    max: MAX_TIMER_MS,
+    default: '10s',
+    group: FILES,
+    help: 'publish a file when no packet came for this long',
+  },
+  {
+    name: 'timestamps',
+    kind: 'choice',
+    value: 'nano|micro',
+    choices: ['nano', 'micro'],
+    default: 'nano',
+    group: FILES,
+    help: 'resolution of the timestamps in the files',
+  },
+  {
+    name: 'sync-bytes',
+    kind: 'size',
+    value: 'SIZE',
+    min: 4096,
+    max: 2 ** 30,
+    default: '4M',
+    group: LIMITS,
+    help: 'write to disk and acknowledge after this many bytes',
+  },
+  {
+    name: 'sync-time',
+    kind: 'duration',
+    value: 'TIME',
+    max: 10_000,
+    default: '20ms',
+    group: LIMITS,
+    help: 'or after this time, what comes first',
+  },
+  {
+    name: 'max-connections',
+    kind: 'number',
+    value: 'N',
+    min: 1,
+    max: 65536,
+    default: '1024',
+    group: LIMITS,
+    help: 'connections at a time; further ones are refused',
+  },
+  { name: 'label', kind: 'text', value: 'TEXT', group: TOKEN, help: 'what `token list` shows it as' },
+  {
+    name: 'host',
+    kind: 'text',
+    value: 'NAME',
+    check: refuseHostName,
+    group: TOKEN,
+    help: 'good for this host name only',
+    defaultWords: 'the first host that uses it keeps it',
+  },
+  {
+    name: 'expires',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1,
+    group: TOKEN,
+    help: 'good for this long',
+    defaultWords: 'does not expire',
+  },
+  {
+    name: 'uses',
+    kind: 'number',
+    value: 'N',
+    min: 1,
+    group: TOKEN,
+    help: 'good for this many runs',
+    defaultWords: 'any number',
+  },
+  {
+    name: 'settings',
+    kind: 'text',
+    value: 'FILE',
+    group: GENERAL,
+    help: 'take options from this file',
+    more: 'A JSON object with the long names: {"captures": "/data/captures", "rotate-age": "5m"}.',
+  },
+  { name: 'verbose', short: 'v', kind: 'flag', group: GENERAL, help: 'say more' },
+  { name: 'quiet', short: 'q', kind: 'flag', group: GENERAL, help: 'say nothing but warnings and errors' },
+  { name: 'json', kind: 'flag', group: GENERAL, help: 'output for machines: one JSON object a line' },
+  { name: 'version', short: 'V', kind: 'flag', group: GENERAL, help: 'print the version and exit' },
+  {
+    name: 'help',
+    short: 'h',
+    kind: 'flag',
+    group: GENERAL,
+    help: 'print this list (-h) or all there is to say (--help)',
+  },
+] as const satisfies readonly Option[];
+
+const ANYWHERE = ['state', 'settings', 'json', 'version', 'help'];
+const TOKEN_NEW = ['label', 'host', 'expires', 'uses'];
+const only = (names: readonly string[]) => OPTIONS.filter((option) => names.includes(option.name));
+
+const SERVE: Command = {
+  name: 'rcap-collector',
+  usage: '[serve] [options]',
+  about: 'Takes packets from rcap-agent over TLS and writes them into pcap files that Arkime reads.',
+  options: OPTIONS.filter((option) => !TOKEN_NEW.includes(option.name)),
+  notes: `Commands:
+  rcap-collector token new [--label TEXT] [--host NAME] [--expires TIME] [--uses N]
+  rcap-collector token list
+  rcap-collector token revoke ID
+  rcap-collector pin            print the pin of the collector's key
+All of them take --state DIR.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage.`,
+};
+/** By the words that call them. The first one needs none. */
+export const COLLECTOR_COMMANDS = {
+  serve: SERVE,
+  'token new': {
+    name: 'rcap-collector token new',
+    usage: '[options]',
+    about: 'Makes a credential for an agent and prints it, alone, on standard output. It is not shown again.',
+    options: only([...TOKEN_NEW, ...ANYWHERE]),
+  },
+  'token list': {
+    name: 'rcap-collector token list',
+    usage: '[options]',
+    about: 'Lists the credentials: ID, label, host, expiry, uses. Never the credential itself.',
+    options: only(ANYWHERE),
+  },
+  'token revoke': {
+    name: 'rcap-collector token revoke',
+    usage: 'ID [options]',
+    about: 'Ends a credential. The ID is what `token list` shows.',
+    options: only(ANYWHERE),
+  },
+  pin: {
+    name: 'rcap-collector pin',
+    usage: '[options]',
+    about: "Prints the pin of the collector's key, for an agent's --pin.",
+    options: only(ANYWHERE),
+  },
+} satisfies Record<string, Command>;
+type CommandName = keyof typeof COLLECTOR_COMMANDS;
+
+/** All options at once, since they may stand before the command's words as well as after. */
+const ALL = { ...SERVE, options: OPTIONS, words: { what: 'command', most: 3 } } satisfies Command<typeof OPTIONS>;
+
+export interface ServeFlags {
+  command: 'serve';
+  listen: Address;
+  captures: string;
+  state: string;
+  /** File names; left out: the collector's own. */
+  tls: { cert: string; key: string } | undefined;
+  rotateBytes: number;
+  rotateAgeMs: number;
+  rotateIdleMs: number;
+  timestamps: 'nano' | 'micro';
+  syncBytes: number;
+  syncMs: number;
+  maxConnections: number;
+  verbose: boolean;
+  quiet: boolean;
+  json: boolean;
+}
+export interface TokenNewFlags {
+  command: 'token new';
+  state: string;
+  json: boolean;
+  label: string | undefined;
+  host: string | undefined;
+  expiresMs: number | undefined;
+  uses: number | undefined;
+}
+export type CollectorCommand =
+  | { command: 'help'; text: string }
+  | { command: 'version' }
+  | ServeFlags
+  | TokenNewFlags
+  | { command: 'token list'; state: string; json: boolean }
+  | { command: 'token revoke'; state: string; json: boolean; id: string }
+  | { command: 'pin'; state: string; json: boolean };
+
+/** `argv` without the program's name. */
+export function readCollectorFlags(argv: readonly string[], environment: Environment): CollectorCommand {
+  const typed = parse(ALL, argv);
+  const { name, rest } = commandOf(typed);
+  const command: Command = COLLECTOR_COMMANDS[name];
+  if (typed.given.has('help'))
+    return { command: 'help', text: typed.short.has('help') ? shortHelp(command) : fullHelp(command) };
+  if (typed.given.has('version')) return { command: 'version' };
+  checkBelongs(command, typed);
+  const extra = rest[name === 'token revoke' ? 1 : 0];
+  if (extra !== undefined)
+    throw usageError(`could not use '${extra}': ${command.name} takes no such word here`, `${command.name} --help`);
+  const meant = load(ALL, typed, environment);
+  either(meant, 'verbose', 'quiet');
+  const { values } = meant;
+  const { state, json } = values;
+  switch (name) {
+    case 'serve':
+      return serveFlags(values);
+    case 'token new':
+      return {
+        command: name,
+        state,
+        json,
+        label: values.label,
+        host: values.host,
+        expiresMs: values.expires,
+        uses: values.uses,
+      };
+    case 'token revoke': {
+      const id = rest[0];
+      if (!id)
+        throw usageError('could not revoke: no ID was given', 'rcap-collector token revoke ID (token list shows them)');
+      return { command: name, state, json, id };
+    }
+    default:
+      return { command: name, state, json };
+  }
+}
+
+function commandOf({ words, given }: Typed): { name: CommandName; rest: string[] } {
+  const [first, second, ...rest] = words;
+  if (first === undefined) return { name: 'serve', rest: [] };
+  const name = first === 'token' ? `token ${second ?? ''}` : first;
+  if (Object.hasOwn(COLLECTOR_COMMANDS, name))
+    return { name: name as CommandName, rest: first === 'token' ? rest : words.slice(1) };
+  if (name === 'token ' && given.has('help')) return { name: 'serve', rest: [] };
+  if (name === 'token ')
+    throw usageError("could not use 'token' alone", 'rcap-collector token new, token list or token revoke ID');
+  const near = nearest(name, Object.keys(COLLECTOR_COMMANDS));
+  throw usageError(
+    `could not use '${name}': there is no such command`,
+    near ? `did you mean ${near}?` : 'rcap-collector --help lists them',
+  );
+}
+
+function checkBelongs(command: Command, typed: Typed): void {
+  const foreign = [...typed.given.keys()].find((name) => !command.options.some((option) => option.name === name));
+  if (foreign !== undefined)
+    throw usageError(`could not use '--${foreign}' with '${command.name}'`, `${command.name} --help`);
+}
+
+function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
+  const { 'tls-cert': cert, 'tls-key': key } = values;
+  if ((cert === undefined) !== (key === undefined)) {
+    const [has, lacks] = cert === undefined ? ['key', 'cert'] : ['cert', 'key'];
+    throw usageError(`could not use '--tls-${has}' alone`, `add --tls-${lacks} FILE`);
+  }
+  return {
+    command: 'serve',
+    listen: values.listen,
+    captures: values.captures,
+    state: values.state,
+    tls: cert === undefined || key === undefined ? undefined : { cert, key },
+    rotateBytes: values['rotate-bytes'],
+    rotateAgeMs: values['rotate-age'],
+    rotateIdleMs: values['rotate-idle'],
+    timestamps: values.timestamps,
+    syncBytes: values['sync-bytes'],
+    syncMs: values['sync-time'],
+    maxConnections: values['max-connections'],
+    verbose: values.verbose,
+    quiet: values.quiet,
+    json: values.json,
+  };
+}

@@ -1,0 +1,164 @@
+/** From options as typed to options as meant: flag > environment > settings file > default, and where each came from. */
+import { readFileSync } from 'node:fs';
+import { reasonOf, usageError } from '../errors.ts';
+import { nearest } from './near.ts';
+import type { Typed } from './parse.ts';
+import type { Command, Option, Values } from './table.ts';
+import { formatDuration, formatSize, parseAddress, parseDuration, parseNumber, parseSize } from './units.ts';
+
+export type Origin = 'flag' | 'environment' | 'file' | 'default';
+const RANK: Record<Origin, number> = { flag: 3, environment: 2, file: 1, default: 0 };
+
+export interface Meant<Options extends readonly Option[]> {
+  values: Values<Options>;
+  /** Where each value came from; nothing where there is no value. */
+  origins: Map<string, Origin>;
+}
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+interface Source {
+  texts: string[];
+  origin: Origin;
+  /** What a message calls it. */
+  label: string;
+}
+
+/** Never from a settings file: they say what to do now. */
+const NOT_IN_FILE = new Set(['settings', 'help', 'version', 'list-interfaces']);
+
+export function load<const Options extends readonly Option[]>(
+  command: Command<Options>,
+  typed: Typed,
+  environment: Environment,
+): Meant<Options> {
+  const file = typed.given.get('settings')?.[0];
+  const settings = file === undefined ? {} : readSettings(command, file);
+  const values: Record<string, unknown> = {};
+  const origins = new Map<string, Origin>();
+  for (const option of command.options) {
+    const source = sourceOf(option, typed, environment, settings, file);
+    if (source) origins.set(option.name, source.origin);
+    values[option.name] = meaningOf(option, source);
+  }
+  return { values: values as Values<Options>, origins };
+}
+
+function sourceOf(
+  option: Option,
+  typed: Typed,
+  environment: Environment,
+  settings: Record<string, string[]>,
+  file: string | undefined,
+): Source | undefined {
+  const given = typed.given.get(option.name);
+  if (given) return { texts: given, origin: 'flag', label: `--${option.name}` };
+  // Set but empty is how scripts unset a variable for one command.
+  const variable = option.env && environment[option.env];
+  if (variable) return { texts: [variable], origin: 'environment', label: option.env! };
+  const setting = settings[option.name];
+  if (setting) return { texts: setting, origin: 'file', label: `${option.name} in ${file}` };
+  if ('default' in option) return { texts: [option.default], origin: 'default', label: `--${option.name}` };
+  return undefined;
+}
+
+function meaningOf(option: Option, source: Source | undefined): unknown {
+  if (option.kind === 'flag') return source?.texts[0] === 'true';
+  const convert = (text: string): unknown => {
+    try {
+      return convertText(option, text);
+    } catch (cause) {
+      throw usageError(`could not use '${source!.label} ${text}': ${reasonOf(cause)}`);
+    }
+  };
+  if ('repeatable' in option) return source?.texts.map(convert) ?? [];
+  return source && convert(source.texts[0]!);
+}
+
+function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string): unknown {
+  if (text.includes('\0')) throw new Error('it holds a NUL character');
+  switch (option.kind) {
+    case 'text': {
+      const refused = option.check?.(text);
+      if (refused !== undefined) throw new Error(refused);
+      return text;
+    }
+    case 'choice':
+      if (!option.choices.includes(text)) throw new Error(`not one of ${option.choices.join(', ')}`);
+      return text;
+    case 'address': {
+      const address = parseAddress(text, option.defaultPort);
+      if (address.port === 0 && !option.anyPort) throw new Error('port 0 is none to connect to');
+      return address;
+    }
+    case 'number':
+      return inRange(parseNumber(text), option, String);
+    case 'size':
+      return inRange(parseSize(text), option, formatSize);
+    case 'duration':
+      return inRange(parseDuration(text), option, formatDuration);
+  }
+}
+
+function inRange(
+  value: number,
+  { min = 0, max = Infinity }: { min?: number; max?: number },
+  format: (value: number) => string,
+): number {
+  if (value < min) throw new Error(`at least ${format(min)}`);
+  if (value > max) throw new Error(`at most ${format(max)}`);
+  return value;
+}
+
+/** A JSON object with the long names; numbers and text alike, an array where an option is repeatable, true or false for flags. */
+function readSettings(command: Command, file: string): Record<string, string[]> {
+  const fail = (reason: string, hint?: string) => usageError(`could not use settings file '${file}': ${reason}`, hint);
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    throw fail(cause instanceof SyntaxError ? `not JSON (${cause.message})` : reasonOf(cause));
+  }
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    throw fail('not a JSON object', '{"server": "ir.corp:9000", "snaplen": 262144}');
+  }
+  const possible = command.options.filter((option) => !NOT_IN_FILE.has(option.name));
+  const texts = Object.entries(content).map(([name, value]) => {
+    const option = possible.find((o) => o.name === name);
+    if (!option) {
+      const near = nearest(name, possible.map((o) => o.name)); // prettier-ignore
+      throw fail(`no setting is called '${name}'`, near && `did you mean "${near}"?`);
+    }
+    const text = textsOf(option, value);
+    if (typeof text === 'string') throw fail(`"${name}" ${text}`);
+    return [name, text] as const;
+  });
+  return Object.fromEntries(texts);
+}
+
+/** A setting's texts as if typed, or what is wrong with it. */
+function textsOf(option: Option, value: unknown): string[] | string {
+  if (option.kind === 'flag') return typeof value === 'boolean' ? [String(value)] : 'takes true or false';
+  const list = 'repeatable' in option && Array.isArray(value) ? (value as unknown[]) : [value];
+  if (!list.every((item) => typeof item === 'string' || typeof item === 'number')) return 'takes text or a number';
+  if (list.includes('') && !('mayBeEmpty' in option)) return 'is empty';
+  return list.map(String);
+}
+
+/**
+ * Two options that say the same thing in two ways. From equal places that is an error; otherwise the stronger place wins
+ * and the other value goes (a token file given as a flag beats RCAP_TOKEN).
+ */
+export function either<Options extends readonly Option[]>(meant: Meant<Options>, a: string, b: string): void {
+  const [rankA, rankB] = [a, b].map((name) => rankOf(meant, name)) as [number, number];
+  if (rankA < 0 || rankB < 0) return;
+  if (rankA === rankB) throw usageError(`could not use '--${a}' and '--${b}' together`, `leave out one of them`);
+  const loser = rankA < rankB ? a : b;
+  const values = meant.values as Record<string, unknown>;
+  values[loser] = Array.isArray(values[loser]) ? [] : undefined;
+  meant.origins.delete(loser);
+}
+
+function rankOf<Options extends readonly Option[]>(meant: Meant<Options>, name: string): number {
+  const origin = meant.origins.get(name);
+  return origin === undefined ? -1 : RANK[origin];
+}
