@@ -108,7 +108,7 @@ const OPTIONS = [
     value: 'SIZE',
     min: 1,
     group: STOP,
-    help: 'stop before the packets hold more than this many bytes',
+    help: 'stop with the packet that reaches this many bytes',
     more: 'Captured lengths, of all interfaces together.',
   },
   {

@@ -1,0 +1,108 @@
+/** rcap-agent: flags to plan to run to exit code. */
+import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
+import { makePlan } from './agent/plan.ts';
+import { progressView } from './agent/progress.ts';
+import { type Capture, type Outcome, Run } from './agent/run.ts';
+import { loadAddon } from './capture/addon.ts';
+import { listLine } from './capture/interfaces.ts';
+import { exitCodeOf } from './errors.ts';
+import { report, unacknowledged } from './ledger.ts';
+import { Log } from './log.ts';
+import { VERSION } from './version.ts';
+
+const PROGRAM = 'rcap-agent';
+
+async function main(argv: string[]): Promise<number> {
+  const command = readAgentFlags(argv, process.env);
+  if (command.command === 'help') return print(command.text);
+  if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
+  const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
+  try {
+    return command.listInterfaces ? await listInterfaces(command.json) : await capture(command, log);
+  } catch (e) {
+    log.error(e);
+    return exitCodeOf(e);
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+async function listInterfaces(json: boolean): Promise<number> {
+  const list = (await loadAddon()).interfaces();
+  return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
+}
+
+async function capture(flags: AgentFlags, log: Log): Promise<number> {
+  const plan = makePlan(flags);
+  if (flags.snaplen < 262_144 && flags.read === undefined) {
+    log.warning(`packets are cut to ${flags.snaplen} bytes: Arkime stops on cut packets`, 'set readTruncatedPackets=true in its config.ini');
+  }
+  const addon = await loadAddon();
+  const view = progressView(log, process.stderr, flags);
+  const run = new Run(plan, addon, {
+    listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
+    progress: (p) => view.update(p),
+    trouble: (e) => log.error(e),
+  });
+  const release = onSignals((signal, again) => {
+    if (again) {
+      log.warning('giving up: what is not acknowledged is lost');
+      run.giveUp();
+    } else {
+      log.debug(`${signal}: sending what is captured`);
+      run.stop('stopped');
+    }
+  });
+  try {
+    return conclude(await run.run(), log, flags);
+  } finally {
+    release();
+    view.clear();
+  }
+}
+
+/** tcpdump's line, and what really filters. */
+function listening({ info }: Capture, linkType: [string, string] | undefined): string {
+  const [name, description] = linkType ?? [`LINKTYPE ${info.linkType}`, 'unknown'];
+  const what = info.source === 'live' ? `listening on ${info.interface}` : `reading from file ${info.file}`;
+  const filter = info.effectiveFilter ? `, filter: ${info.effectiveFilter}` : '';
+  return `${what}, link-type ${name} (${description}), snapshot length ${info.snaplen} bytes${filter}`;
+}
+
+function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
+  const { ledger, captures } = outcome;
+  if (flags.json) {
+    log.info('done', { ...ledger, lost: outcome.lost, captures: captures.map((c) => ({ interface: c.info.interface, ...c.ledger })) });
+  } else if (captures.length > 0) {
+    for (const line of report(ledger)) log.info(line);
+  }
+  if (unacknowledged(ledger) > 0) log.warning(`${unacknowledged(ledger)} packets were captured, but never acknowledged: they are lost`);
+  else if (outcome.imbalance !== undefined && captures.length > 0) log.warning(`the ledger does not balance: ${outcome.imbalance}`);
+  if (outcome.errors.length > 0) return exitCodeOf(outcome.errors[0]);
+  return outcome.lost > 0 || outcome.imbalance !== undefined ? 3 : 0;
+}
+
+/** Calls back at SIGINT, SIGTERM and SIGHUP; `again` from the second on. Returns what takes the handlers away. */
+function onSignals(act: (signal: string, again: boolean) => void): () => void {
+  let seen = 0;
+  const handler = (signal: string) => act(signal, seen++ > 0);
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const s of signals) process.on(s, handler);
+  return () => {
+    for (const s of signals) process.off(s, handler);
+  };
+}
+
+// A reader that goes away ('rcap-agent -D | head -1') is no error.
+process.stdout.on('error', () => {});
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (e: unknown) => {
+    new Log(PROGRAM).error(e);
+    process.exit(exitCodeOf(e));
+  },
+);

@@ -1,0 +1,62 @@
+/** From the flags, as typed, to what the run does: nothing is opened here but the files that hold secrets. */
+import { readFileSync } from 'node:fs';
+import { arch, hostname, platform } from 'node:os';
+import { RcapError } from '../errors.ts';
+import type { Trust } from '../wire/tls.ts';
+import type { AgentFlags } from './flags.ts';
+import type { Limits } from './limit.ts';
+import type { Server } from './uplink.ts';
+
+export interface Plan {
+  /** What `-i` said, or empty for the default. */
+  interfaces: string[];
+  read: string | undefined;
+  write: string | undefined;
+  filter: string;
+  snaplen: number;
+  promiscuous: boolean;
+  bufferBytes: number;
+  limits: Limits;
+  durationMs: number | undefined;
+  upload: { server: Server; trust: Trust; token: string } | undefined;
+  host: { name: string; system: string };
+  spoolBytes: number;
+  spoolFull: 'wait' | 'drop';
+}
+
+export function makePlan(flags: AgentFlags): Plan {
+  return {
+    interfaces: flags.interfaces,
+    read: flags.read,
+    write: flags.write,
+    filter: flags.filter.trim(),
+    snaplen: flags.snaplen,
+    promiscuous: flags.promiscuous,
+    bufferBytes: flags.bufferBytes,
+    limits: { count: flags.count, bytes: flags.bytes },
+    durationMs: flags.durationMs,
+    upload: flags.server && { server: flags.server, trust: trustOf(flags), token: tokenOf(flags) },
+    host: { name: flags.hostName ?? hostname(), system: `${platform()} ${arch()}` },
+    spoolBytes: flags.spoolBytes,
+    // A file waits for the collector; a live capture loses its oldest packets rather than its newest.
+    spoolFull: flags.spoolFull ?? (flags.read === undefined ? 'drop' : 'wait'),
+  };
+}
+
+function trustOf(flags: AgentFlags): Trust {
+  if (flags.pin) return { pin: flags.pin };
+  return flags.ca ? { ca: readText(flags.ca, 'CA file') } : 'system';
+}
+
+function tokenOf(flags: AgentFlags): string {
+  if (flags.tokenFile) return readText(flags.tokenFile, 'token file').trim();
+  return flags.token ?? '';
+}
+
+function readText(path: string, what: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (e) {
+    throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${(e as NodeJS.ErrnoException).code}`, { cause: e });
+  }
+}

@@ -1,0 +1,270 @@
+/** One run of the agent: opens, moves blocks from the sources to the spool, ends when it is told to, and accounts for all. */
+import { randomBytes } from 'node:crypto';
+import type { Interface } from 'node-pcap-native';
+import { findInterface, interfaceOf } from '../capture/interfaces.ts';
+import { openLive } from '../capture/live.ts';
+import { openReplay } from '../capture/replay.ts';
+import type { Addon, Pool, Source, SourceHandlers } from '../capture/source.ts';
+import { RcapError } from '../errors.ts';
+import { emptyLedger, imbalance, type Ledger, lost, sum } from '../ledger.ts';
+import type { Block, CaptureInfo } from '../packet.ts';
+import { ownTraffic } from './filter.ts';
+import { admit, type Taken } from './limit.ts';
+import type { Plan } from './plan.ts';
+import { type Sink, uploadSink } from './sink.ts';
+import { fileSink } from './write.ts';
+
+/** Blocks that the sources may hold beside what is spooled. */
+const RESERVE_BLOCKS = 16;
+/** A file is read no further ahead than this, bytes: more is only colder memory. */
+const READ_AHEAD = 16 << 20;
+const COUNTERS_MS = 1000;
+
+export interface Capture {
+  number: number;
+  info: CaptureInfo;
+  ledger: Ledger;
+  ended: boolean;
+}
+
+export interface RunEvents {
+  listening(capture: Capture): void;
+  /** Once a second while it runs. */
+  progress(state: Progress): void;
+  /** Something that a user should know of; the run goes on. */
+  trouble(error: RcapError): void;
+}
+
+export interface Progress {
+  ledger: Ledger;
+  spoolHeld: number;
+  /** Seconds since the start. */
+  seconds: number;
+}
+
+export interface Outcome {
+  captures: Capture[];
+  ledger: Ledger;
+  /** What ended the run before its time. */
+  errors: RcapError[];
+  /** Why the books don't balance, if they don't. */
+  imbalance: string | undefined;
+  lost: number;
+}
+
+interface OpenSource {
+  source: Source;
+  /** Captures by the source's own number. */
+  captures: Map<number, Capture>;
+  ended: boolean;
+}
+
+export class Run {
+  readonly #plan: Plan;
+  readonly #addon: Addon;
+  readonly #events: RunEvents;
+  readonly #sources: OpenSource[] = [];
+  readonly #captures: Capture[] = [];
+  readonly #errors: RcapError[] = [];
+  readonly #taken: Taken = { packets: 0, packetBytes: 0 };
+  readonly #started = performance.now();
+  #sink!: Sink;
+  #reason = '';
+  #givenUp = false;
+  #over = false;
+  #resolve!: () => void;
+  readonly #finished = new Promise<void>((resolve) => (this.#resolve = resolve));
+
+  constructor(plan: Plan, addon: Addon, events: RunEvents) {
+    this.#plan = plan;
+    this.#addon = addon;
+    this.#events = events;
+  }
+
+  /** Runs to the end. Rejects when nothing could be started. */
+  async run(): Promise<Outcome> {
+    const plan = this.#plan;
+    const spoolBytes = plan.read === undefined ? plan.spoolBytes : Math.min(plan.spoolBytes, READ_AHEAD);
+    const pool = this.#addon.createPool(Math.ceil(spoolBytes / this.#addon.BLOCK_BYTES) + RESERVE_BLOCKS);
+    const sinkEvents = {
+      acknowledged: (capture: number, packets: number, ended: boolean) => this.#acknowledged(capture, packets, ended),
+      stop: (reason: string) => this.stop(reason),
+      failed: (error: RcapError) => this.#fail(error),
+    };
+    const sink = plan.upload
+      ? uploadSink(plan.upload, plan, spoolBytes, randomBytes(16), sinkEvents)
+      : fileSink(plan.write!, sinkEvents);
+    this.#sink = sink;
+    // A file doesn't depend on the connection: read ahead while that is set up.
+    if (plan.read !== undefined) this.#open((h) => openReplay(this.#addon, pool, { file: plan.read!, filter: plan.filter }, h));
+    const timers: NodeJS.Timeout[] = [];
+    try {
+      // A signal may end the run while it still connects.
+      const opened = sink.open();
+      await Promise.race([opened, this.#finished]);
+      if (!this.#over && plan.read === undefined) this.#openInterfaces(pool, await opened);
+      opened.catch(() => {});
+      timers.push(setInterval(() => this.#tick(), COUNTERS_MS));
+      if (plan.durationMs !== undefined) timers.push(setTimeout(() => this.stop('duration'), plan.durationMs));
+      await this.#finished;
+    } finally {
+      for (const t of timers) clearInterval(t);
+      for (const s of this.#sources) s.source.stop(false);
+    }
+    this.#count();
+    await sink.close(this.#givenUp);
+    const ledger = sum(this.#captures.map((c) => c.ledger));
+    const unbalanced = this.#captures.map((c) => imbalance(c.ledger)).find((x) => x !== undefined);
+    return { captures: this.#captures, ledger, errors: this.#errors, imbalance: unbalanced, lost: lost(ledger) };
+  }
+
+  /** Ends the captures; what was captured is still delivered and acknowledged. */
+  stop(reason: string): void {
+    if (this.#reason) return;
+    this.#reason = reason;
+    for (const s of this.#sources) s.source.stop(reason !== 'count' && reason !== 'bytes');
+    this.#settle();
+  }
+
+  /** Ends at once: what isn't acknowledged is lost. */
+  giveUp(): void {
+    this.#givenUp = true;
+    this.#reason ||= 'given up';
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#over = true;
+    this.#resolve();
+  }
+
+  #openInterfaces(pool: Pool, connection: Connection | undefined): void {
+    const plan = this.#plan;
+    const list = this.#addon.interfaces();
+    const chosen = plan.interfaces.length ? plan.interfaces.map((w) => findInterface(list, w)) : [defaultInterface(list, connection)];
+    const exclusion = connection ? ownTraffic(connection.remoteAddress, connection.remotePort) : '';
+    for (const device of new Set(chosen)) {
+      this.#open((h) => openLive(this.#addon, pool, { ...plan, interface: device, exclusion }, h));
+    }
+  }
+
+  #open(open: (h: SourceHandlers) => Source): void {
+    const captures = new Map<number, Capture>();
+    const entry: Partial<OpenSource> & { captures: Map<number, Capture> } = { captures, ended: false };
+    // Handlers run only after this turn of the event loop, when the entry is complete.
+    entry.source = open({
+      capture: (id, info) => this.#capture(captures, id, info),
+      block: (id, block) => this.#block(captures.get(id)!, block),
+      end: (error) => this.#ended(entry as OpenSource, error),
+    });
+    this.#sources.push(entry as OpenSource);
+  }
+
+  #capture(captures: Map<number, Capture>, id: number, info: CaptureInfo): void {
+    const capture: Capture = { number: this.#captures.length + 1, info, ledger: emptyLedger(), ended: false };
+    captures.set(id, capture);
+    this.#captures.push(capture);
+    this.#sink.start(capture);
+    this.#events.listening(capture);
+  }
+
+  #block(capture: Capture, block: Block): void {
+    const { ledger } = capture;
+    ledger.captured += block.packets;
+    const part = this.#reason === 'count' || this.#reason === 'bytes' || this.#givenUp ? NOTHING : admit(this.#taken, this.#plan.limits, block);
+    ledger.capturedBytes += part.packetBytes;
+    ledger.discarded += block.packets - part.packets;
+    if (part.packets === 0) {
+      block.release();
+    } else {
+      this.#taken.packets += part.packets;
+      this.#taken.packetBytes += part.packetBytes;
+      this.#sink.add(capture, part === block ? block : { ...block, ...part });
+    }
+    if (part.reached) this.stop(part.reached);
+  }
+
+  #ended(entry: OpenSource, error: RcapError | undefined): void {
+    entry.ended = true;
+    if (error) this.#report(error);
+    this.#count();
+    for (const capture of entry.captures.values()) this.#sink.end(capture, error?.message ?? (this.#reason || 'end of file'));
+    this.#settle();
+  }
+
+  #acknowledged(number: number, packets: number, ended: boolean): void {
+    const capture = this.#captures[number - 1];
+    if (!capture) return;
+    capture.ledger.acknowledged += packets;
+    capture.ended ||= ended;
+    if (ended) this.#settle();
+  }
+
+  /** Finishes when every source has ended and every capture is acknowledged. */
+  #settle(): void {
+    if (this.#sources.every((s) => s.ended) && this.#captures.every((c) => c.ended)) this.#finish();
+  }
+
+  /** The uplink or the file is lost: nothing more can be saved. */
+  #fail(error: RcapError): void {
+    this.#report(error);
+    this.giveUp();
+  }
+
+  #report(error: RcapError): void {
+    this.#errors.push(error);
+    this.#events.trouble(error);
+  }
+
+  #tick(): void {
+    this.#count();
+    for (const c of this.#captures) if (!c.ended) this.#sink.counters(c);
+    this.#events.progress({
+      ledger: sum(this.#captures.map((c) => c.ledger)),
+      spoolHeld: this.#sink.held(),
+      seconds: (performance.now() - this.#started) / 1000,
+    });
+  }
+
+  /** Brings what the sources and the sink count into the ledgers. */
+  #count(): void {
+    for (const { source, captures, ended } of this.#sources) {
+      const stats = source.stats();
+      let others = 0;
+      for (const [id, capture] of captures) {
+        const l = capture.ledger;
+        this.#sink.count(capture);
+        if (id !== 0) {
+          // A file's counters are of the whole file; its first capture carries what can't be told apart.
+          l.received = l.captured;
+          others += l.captured;
+        }
+      }
+      const first = captures.get(0)?.ledger;
+      if (!first) continue;
+      first.droppedByKernel = stats.droppedByKernel;
+      first.droppedByInterface = stats.droppedByInterface;
+      first.filtered = stats.filtered;
+      first.cut = stats.cut;
+      first.received = stats.received - others;
+      // What is in blocks that were never handed over is not captured yet.
+      if (ended && !this.#givenUp) continue;
+      first.received = Math.max(first.received, first.captured + first.droppedByKernel + first.filtered);
+    }
+  }
+}
+
+const NOTHING: Taken & { end: number; reached?: 'count' | 'bytes' } = { packets: 0, packetBytes: 0, end: 0 };
+
+export interface Connection {
+  localAddress: string;
+  remoteAddress: string;
+  remotePort: number;
+}
+
+/** The interface that routes to the collector; without a collector the first that libpcap would take. */
+function defaultInterface(list: Interface[], connection: Connection | undefined): Interface {
+  const found = connection ? interfaceOf(list, connection.localAddress.replace(/^::ffff:/, '')) : list[0];
+  if (found) return found;
+  throw new RcapError('NO_SUCH_INTERFACE', 'could not choose an interface', { hint: "name one with -i; 'rcap-agent -D' lists them" });
+}

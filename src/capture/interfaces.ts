@@ -1,0 +1,54 @@
+/** The list of interfaces, and which one a user means. */
+import type { Interface } from 'node-pcap-native';
+import { RcapError } from '../errors.ts';
+
+/** The one that NAME or NUMBER means: a number of the list, a name, or a friendly name (case doesn't matter there). */
+export function findInterface(list: Interface[], wanted: string): Interface {
+  const found =
+    list.find((i) => i.name === wanted) ??
+    list.find((i) => String(i.number) === wanted) ??
+    list.find((i) => i.description?.toLowerCase() === wanted.toLowerCase());
+  if (found) return found;
+  const near = list.map((i) => i.name).find((name) => distance(name, wanted) <= 2);
+  throw new RcapError('NO_SUCH_INTERFACE', `could not find interface '${printable(wanted)}'`, {
+    hint: near ? `did you mean -i ${near}?` : `'rcap-agent -D' lists them: ${list.map((i) => i.name).slice(0, 8).join(', ')}`,
+  });
+}
+
+/** The interface that has this address: the one that routes to whoever we reached from it. */
+export const interfaceOf = (list: Interface[], address: string): Interface | undefined =>
+  list.find((i) => i.addresses.some((a) => a.address === address));
+
+/** One line an interface, as tcpdump -D prints it, with the addresses. */
+export function listLine(i: Interface): string {
+  const state = [
+    ...(i.up ? ['Up'] : []),
+    ...(i.running ? ['Running'] : []),
+    ...(i.loopback ? ['Loopback'] : []),
+    ...(i.wireless ? ['Wireless'] : []),
+    ...(i.connection === 'disconnected' ? ['Disconnected'] : []),
+  ];
+  const addresses = i.addresses.filter((a) => a.family !== 'link').map((a) => a.address);
+  return [
+    `${i.number}.${i.name}`,
+    ...(i.description ? [`(${i.description})`] : []),
+    ...(addresses.length ? [addresses.join(' ')] : []),
+    `[${state.join(', ') || 'Down'}]`,
+  ].join(' ');
+}
+
+// eslint-disable-next-line no-control-regex
+const printable = (s: string) => s.slice(0, 100).replace(/[\u0000-\u001f\u007f]/g, '?');
+
+function distance(a: string, b: string): number {
+  if (Math.abs(a.length - b.length) > 2) return 3;
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

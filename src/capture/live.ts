@@ -1,0 +1,50 @@
+/** Live capture on one interface. */
+import type { Interface, PcapError } from 'node-pcap-native';
+import { RcapError } from '../errors.ts';
+import { type Addon, openSession, type Pool, type Source, type SourceHandlers } from './source.ts';
+
+export interface LiveOptions {
+  interface: Interface;
+  /** BPF text; empty for all. */
+  filter: string;
+  /** BPF text of our own traffic; empty for none. */
+  exclusion: string;
+  snaplen: number;
+  promiscuous: boolean;
+  /** Kernel ring, bytes. */
+  bufferBytes: number;
+}
+
+export function openLive(addon: Addon, pool: Pool, options: LiveOptions, handlers: SourceHandlers): Source {
+  const { interface: device, ...rest } = options;
+  return openSession(
+    addon,
+    pool,
+    device.name,
+    { interface: device.name, ...rest },
+    (info) => ({
+      linkType: info.linkType,
+      snaplen: info.snaplen,
+      interface: device.name,
+      friendlyName: device.description ?? '',
+      addresses: device.addresses.filter((a) => a.family !== 'link').map((a) => a.address),
+      effectiveFilter: info.filter,
+      promiscuous: options.promiscuous,
+      source: 'live',
+      file: '',
+    }),
+    (error) => explain(error, options),
+    handlers,
+  );
+}
+
+function explain(error: PcapError, options: LiveOptions): RcapError {
+  const hint = HINTS[error.code]?.(options);
+  return new RcapError(error.code, error.message, { cause: error, ...(hint ? { hint } : {}) });
+}
+
+const HINTS: Partial<Record<PcapError['code'], (o: LiveOptions) => string>> = {
+  PERMISSION: () => `run it as root, or once: sudo setcap cap_net_raw+ep ${process.execPath}`,
+  INTERFACE_DOWN: (o) => `ip link set ${o.interface.name} up`,
+  FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -d '${o.filter}'`,
+};

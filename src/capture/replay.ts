@@ -1,0 +1,44 @@
+/** A capture file, sent through the same line as a live capture. */
+import { basename } from 'node:path';
+import type { PcapError } from 'node-pcap-native';
+import { RcapError } from '../errors.ts';
+import { type Addon, openSession, type Pool, type Source, type SourceHandlers } from './source.ts';
+
+export interface ReplayOptions {
+  /** Path of a pcap or pcapng file; '-' for standard input. */
+  file: string;
+  /** BPF text; empty for all. */
+  filter: string;
+}
+
+export function openReplay(addon: Addon, pool: Pool, options: ReplayOptions, handlers: SourceHandlers): Source {
+  const name = options.file === '-' ? 'stdin' : basename(options.file);
+  return openSession(
+    addon,
+    pool,
+    options.file,
+    options,
+    (info) => ({
+      linkType: info.linkType,
+      snaplen: info.snaplen,
+      interface: info.interface || name,
+      friendlyName: info.description,
+      addresses: [],
+      effectiveFilter: info.filter,
+      promiscuous: false,
+      source: 'file',
+      file: name,
+    }),
+    (error) => {
+      const hint = HINTS[error.code]?.(options);
+      return new RcapError(error.code, error.message, { cause: error, ...(hint ? { hint } : {}) });
+    },
+    handlers,
+  );
+}
+
+const HINTS: Partial<Record<PcapError['code'], (o: ReplayOptions) => string>> = {
+  FILE_FORMAT: (o) => `'capinfos ${o.file}' says what it is; editcap -F pcap converts it`,
+  FILE_TRUNCATED: () => 'all packets before the cut are sent',
+  FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -r ${o.file} -d '${o.filter}'`,
+};

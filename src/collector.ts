@@ -1,0 +1,70 @@
+/** rcap-collector: flags to command to exit code. */
+import { identityOf } from './collector/authority.ts';
+import { type CollectorCommand, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
+import { serve } from './collector/run.ts';
+import { Tokens } from './collector/tokens.ts';
+import { exitCodeOf } from './errors.ts';
+import { Log } from './log.ts';
+import { VERSION } from './version.ts';
+
+const PROGRAM = 'rcap-collector';
+
+async function main(argv: string[]): Promise<number> {
+  const command = readCollectorFlags(argv, process.env);
+  switch (command.command) {
+    case 'help':
+      return print(command.text);
+    case 'version':
+      return print(`${PROGRAM} ${VERSION}\n`);
+    case 'serve':
+      return run(command);
+    case 'pin':
+      return print(`${(await identityOf(command.state)).pin}\n`);
+    case 'token new':
+      return print(`${new Tokens(command.state).create({ ...command, label: command.label ?? '' })}\n`);
+    case 'token revoke':
+      new Tokens(command.state).revoke(command.id);
+      return 0;
+    case 'token list':
+      return listTokens(command);
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+async function run(flags: ServeFlags): Promise<number> {
+  const log = new Log(PROGRAM, flags);
+  const stopped = new Promise<string>((resolve) => {
+    for (const s of ['SIGINT', 'SIGTERM'] as const) process.on(s, () => resolve(s));
+  });
+  process.on('SIGHUP', () => {}); // the terminal may go, the collector stays
+  try {
+    await serve(flags, log, stopped);
+    return 0;
+  } catch (e) {
+    log.error(e);
+    return exitCodeOf(e);
+  }
+}
+
+function listTokens({ state, json }: Extract<CollectorCommand, { command: 'token list' }>): number {
+  const list = new Tokens(state).list();
+  if (json) return print(list.map((t) => `${JSON.stringify(t)}\n`).join(''));
+  const rows = list.map((t) => [t.id, t.state, t.host ?? '(first user)', t.expires ?? 'never', `${t.used}/${t.uses ?? '-'}`, t.label]);
+  const all = [['ID', 'STATE', 'HOST', 'EXPIRES', 'USED', 'LABEL'], ...rows];
+  const widths = all[0]!.map((_, i) => Math.max(...all.map((r) => r[i]!.length)));
+  return print(all.map((r) => `${r.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()}\n`).join(''));
+}
+
+process.stdout.on('error', () => {}); // a reader that went away
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (e: unknown) => {
+    new Log(PROGRAM).error(e);
+    process.exit(exitCodeOf(e));
+  },
+);

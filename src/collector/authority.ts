@@ -1,0 +1,70 @@
+/** The collector's own key and certificate: made on the first start, or given with --tls-cert and --tls-key. */
+import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { RcapError, reasonOf } from '../errors.ts';
+import { pinOfCertificate } from '../wire/tls.ts';
+
+export interface Identity {
+  key: string;
+  certificate: string;
+  /** What agents trust: --pin. */
+  pin: string;
+  /** True when it was made just now. */
+  fresh: boolean;
+}
+
+const DAYS = 3650;
+
+export async function identityOf(stateFolder: string, given?: { cert: string; key: string }): Promise<Identity> {
+  if (given) return check(read(given.key), read(given.cert), given.cert, false);
+  const keyPath = join(stateFolder, 'key.pem');
+  const certificatePath = join(stateFolder, 'cert.pem');
+  if (existsSync(keyPath)) return check(read(keyPath), read(certificatePath), certificatePath, false);
+  const made = await make();
+  // The key last: a start that is cut short leaves nothing that looks finished.
+  writeFileSync(certificatePath, made.certificate, { mode: 0o644 });
+  writeFileSync(keyPath, made.key, { mode: 0o600, flag: 'wx' });
+  return check(made.key, made.certificate, certificatePath, true);
+}
+
+function check(key: string, certificate: string, path: string, fresh: boolean): Identity {
+  try {
+    if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))) throw new Error('the key is not the one of this certificate');
+    return { key, certificate, pin: pinOfCertificate(certificate), fresh };
+  } catch (e) {
+    throw new RcapError('CERTIFICATE', `could not use certificate '${path}': ${(e as Error).message}`, { cause: e });
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (e) {
+    throw new RcapError('FILE_OPEN', `could not read '${path}': ${reasonOf(e)}`, { cause: e });
+  }
+}
+
+/** Self-signed, P-256. Agents trust its key by pin; the names in it don't matter. */
+async function make(): Promise<{ key: string; certificate: string }> {
+  // Only here: a library for certificates, for once in a collector's life.
+  await import('reflect-metadata');
+  const x509 = await import('@peculiar/x509');
+  const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+  const now = Date.now();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
+    {
+      serialNumber: randomBytes(8).toString('hex'),
+      name: 'CN=rcap-collector',
+      notBefore: new Date(now - 86_400_000),
+      notAfter: new Date(now + DAYS * 86_400_000),
+      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+      keys: keys as never,
+      extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: 'rcap-collector' }])],
+    },
+    webcrypto as never,
+  );
+  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
+  const key = `-----BEGIN PRIVATE KEY-----\n${pkcs8.toString('base64').replace(/.{1,64}/g, '$&\n')}-----END PRIVATE KEY-----\n`;
+  return { key, certificate: `${certificate.toString('pem')}\n` };
+}

@@ -1,0 +1,341 @@
+/**
+ * One agent's connection, without its socket: order, limits, identity. Every field of every message is checked here; what
+ * breaks a rule ends this connection and nothing else.
+ */
+import { RcapError } from '../errors.ts';
+import type { Timestamps } from '../formats/pcap.ts';
+import { OVERREAD, OVERRUN, RecordError, RecordWriter } from '../formats/records.ts';
+import { MAX_AGENT_MESSAGE, MAX_SNAPLEN } from '../packet.ts';
+import { BATCH_TAG, ProtocolError, readBatchHeader } from '../wire/frame.ts';
+import { rcap } from '../wire/messages.js';
+import { Receiver, regionBytes } from '../wire/receiver.ts';
+import type { CaptureWriter, SeriesStart, WriterEvents } from './writer.ts';
+
+const { AgentMessage, CollectorMessage } = rcap.v1;
+const { Code } = rcap.v1.Refusal;
+
+export const PROTOCOL = 1;
+const MAX_CAPTURES = 256;
+const MAX_TEXT = 4096;
+/** Bytes of records that are gathered for one write, and how many such regions a connection has. */
+const SLAB_BYTES = 1 << 20;
+const SLABS = 3;
+const SLAB_REGION = SLAB_BYTES + OVERRUN;
+const INPUT = SLABS * SLAB_REGION;
+
+/** What an intake needs from the collector around it. */
+export interface IntakeHost {
+  readonly version: string;
+  readonly timestamps: Timestamps;
+  /** Checks a credential for a host and run; returns the token's id or throws an RcapError. */
+  admit(token: string, host: string, run: string): string;
+  /** A writer in this host's folder. */
+  writer(start: SeriesStart, events: WriterEvents): CaptureWriter;
+  log(message: string, fields?: Record<string, unknown>): void;
+}
+
+export interface IntakeConnection {
+  peer: string;
+  send(bytes: Uint8Array): void;
+  /** After `push` returned false: bytes may come again. */
+  ready(): void;
+  /** Sends what is queued and closes. */
+  close(): void;
+}
+
+interface Slabbed {
+  slab: number;
+  capture: Capture;
+  out: number;
+  lastRecord: number;
+  packets: number;
+  packetBytes: number;
+  firstSequence: number;
+  firstPacket: number;
+}
+
+interface Capture {
+  number: number;
+  snaplen: number;
+  writer: CaptureWriter;
+  lastSequence: number;
+  packets: number;
+  ended: boolean;
+}
+
+export class Intake {
+  /** Bytes of packets and packets, as received. */
+  readonly received = { packets: 0, packetBytes: 0 };
+  /** The host that it speaks for; empty until its Hello is accepted. */
+  host = '';
+  readonly #collector: IntakeHost;
+  readonly #connection: IntakeConnection;
+  readonly #buffer = new ArrayBuffer(INPUT + regionBytes(MAX_AGENT_MESSAGE) + OVERREAD);
+  readonly #bytes = new Uint8Array(this.#buffer);
+  readonly #receiver = new Receiver(this.#bytes, INPUT, MAX_AGENT_MESSAGE, (start, end) => this.#frame(start, end));
+  readonly #records: RecordWriter;
+  readonly #free = Array.from({ length: SLABS }, (_, i) => SLABS - 1 - i);
+  readonly #captures = new Map<number, Capture>();
+  #series: Pick<SeriesStart, 'format' | 'host' | 'system' | 'agent' | 'peer' | 'token' | 'run' | 'clockOffsetMs' | 'collector'> | undefined;
+  #current: Slabbed | undefined;
+  #blocked = false;
+  #over = false;
+
+  constructor(collector: IntakeHost, connection: IntakeConnection) {
+    this.#collector = collector;
+    this.#connection = connection;
+    this.#records = new RecordWriter(this.#buffer, collector.timestamps);
+  }
+
+  /** Takes the next bytes. False: no more until `ready` is called; `chunk` must stay as it is until then. */
+  push(chunk: Uint8Array): boolean {
+    if (this.#over) return true;
+    return this.#guard(() => this.#receiver.push(chunk));
+  }
+
+  /** The stream is over: what arrived is made durable and published. */
+  async end(closedBy: 'disconnected' | 'stopped'): Promise<void> {
+    this.#over = true;
+    this.#flush();
+    await Promise.all([...this.#captures.values()].map((c) => (c.ended ? c.writer.finished() : c.writer.close(closedBy))));
+  }
+
+  tick(): void {
+    for (const c of this.#captures.values()) c.writer.tick();
+  }
+
+  /** Tells the agent why, and closes. */
+  refuse(code: rcap.v1.Refusal.Code, message: string, hint = ''): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#collector.log(`refused ${this.#name()}: ${message}`);
+    this.#send({ refusal: { code, message: message.slice(0, MAX_TEXT), hint } });
+    this.#connection.close();
+  }
+
+  stop(reason: string): void {
+    if (this.#series) this.#send({ stop: { reason } });
+  }
+
+  #name(): string {
+    return this.host ? `${this.host} (${this.#connection.peer})` : this.#connection.peer;
+  }
+
+  #send(message: rcap.v1.ICollectorMessage): void {
+    this.#connection.send(CollectorMessage.encodeDelimited(message).finish());
+  }
+
+  #guard(work: () => boolean): boolean {
+    try {
+      const all = work();
+      this.#blocked = !all;
+      if (this.#current && !this.#current.capture.writer.busy) this.#flush();
+      return all;
+    } catch (e) {
+      if (e instanceof ProtocolError || e instanceof RecordError) this.refuse(Code.PROTOCOL, e.message);
+      else if (e instanceof RcapError) this.refuse(e.code === 'TOKEN' ? Code.TOKEN : Code.STORAGE, e.message, e.hint);
+      // Whatever it was: a stranger's bytes must not reach further than their connection.
+      else this.refuse(Code.PROTOCOL, `could not handle a message: ${(e as Error).message}`);
+      return true;
+    }
+  }
+
+  #frame(start: number, end: number): boolean {
+    if (this.#over) return true;
+    if (!this.#series) this.#hello(this.#decode(start, end));
+    else if (this.#bytes[start] === BATCH_TAG) return this.#batch(start, end);
+    else this.#control(this.#decode(start, end));
+    return true;
+  }
+
+  #decode(start: number, end: number): rcap.v1.AgentMessage {
+    try {
+      // A copy: what is decoded may outlive the region.
+      return AgentMessage.decode(this.#bytes.slice(start, end));
+    } catch (e) {
+      throw new ProtocolError(`a message can't be decoded: ${(e as Error).message}`);
+    }
+  }
+
+  #hello({ hello }: rcap.v1.AgentMessage): void {
+    if (!hello) throw new ProtocolError('the first message must be Hello');
+    if (hello.protocol !== PROTOCOL) {
+      this.refuse(Code.VERSION, `the agent speaks protocol version ${hello.protocol}, this collector ${PROTOCOL}`, 'use agent and collector of the same release');
+      return;
+    }
+    if (hello.run.length !== 16) throw new ProtocolError('run must have 16 bytes');
+    const host = text(hello.host?.name, 'host name', 255);
+    if (!host) throw new ProtocolError('the host name is empty');
+    const run = Buffer.from(hello.run).toString('hex');
+    const token = this.#collector.admit(text(hello.token, 'token', 256), host, run);
+    this.host = host;
+    this.#series = {
+      format: 'rcap manifest 1',
+      host,
+      system: text(hello.host?.system, 'system', 255),
+      agent: text(hello.agent, 'agent', 255),
+      peer: this.#connection.peer,
+      token,
+      run,
+      clockOffsetMs: Number(hello.clockNs / 1_000_000n) - Date.now(),
+      collector: this.#collector.version,
+    };
+    this.#collector.log(`connected: ${this.#name()}`, { host, peer: this.#connection.peer, token, run });
+    this.#send({ welcome: { protocol: PROTOCOL, collector: this.#collector.version, clockNs: BigInt(Date.now()) * 1_000_000n, captures: [] } });
+  }
+
+  #control(m: rcap.v1.AgentMessage): void {
+    if (m.captureStart) this.#captureStart(m.captureStart);
+    else if (m.gap) this.#gap(m.gap);
+    else if (m.counters) this.#open(m.counters.capture).writer.counters = m.counters;
+    else if (m.captureEnd) this.#captureEnd(m.captureEnd);
+    else throw new ProtocolError(m.hello ? 'a second Hello' : 'a message of an unknown kind');
+  }
+
+  #captureStart(s: rcap.v1.CaptureStart): void {
+    if (!(s.capture >= 1 && s.capture <= 65_535)) throw new ProtocolError(`capture ${s.capture} is out of range`);
+    if (this.#captures.has(s.capture)) throw new ProtocolError(`capture ${s.capture} was started already`);
+    if (this.#captures.size >= MAX_CAPTURES) {
+      this.refuse(Code.LIMIT, `more than ${MAX_CAPTURES} captures on one connection`);
+      return;
+    }
+    if (!(s.linkType < 65_536)) throw new ProtocolError(`link type ${s.linkType} is out of range`);
+    if (!(s.snaplen >= 1 && s.snaplen <= MAX_SNAPLEN)) throw new ProtocolError(`snaplen ${s.snaplen} is out of range`);
+    if (s.addresses.length > 256) throw new ProtocolError('too many addresses');
+    const capture: Omit<Capture, 'writer'> = { number: s.capture, snaplen: s.snaplen, lastSequence: 0, packets: 0, ended: false };
+    const writer = this.#collector.writer(
+      {
+        ...this.#series!,
+        capture: s.capture,
+        interface: text(s.interface, 'interface', 255),
+        friendlyName: text(s.friendlyName, 'friendly name', 255),
+        addresses: s.addresses.map((a) => text(a, 'address', 64)),
+        linkType: s.linkType,
+        snaplen: s.snaplen,
+        effectiveFilter: text(s.effectiveFilter, 'filter', 65_536),
+        promiscuous: s.promiscuous,
+        source: text(s.source, 'source', 16),
+        sourceFile: text(s.file, 'file', 255),
+        timestamps: this.#collector.timestamps,
+      },
+      {
+        acknowledge: (sequence, ended) => this.#send({ ack: { capture: s.capture, sequence, ended } }),
+        idle: () => {
+          if (this.#current?.capture.number === s.capture) this.#flush();
+        },
+        failed: (e) => this.refuse(Code.STORAGE, `could not write: ${e.message}`, 'is the disk full? what was acknowledged is safe'),
+        published: (file, packets) => this.#collector.log(`published ${file}: ${packets} packets`, { host: this.host, file, packets }),
+      },
+    );
+    this.#captures.set(s.capture, { ...capture, writer });
+  }
+
+  #open(number: number): Capture {
+    const capture = this.#captures.get(number);
+    if (!capture || capture.ended) throw new ProtocolError(`capture ${number} is not open`);
+    return capture;
+  }
+
+  /** False when there is no room: the batch comes again. */
+  #batch(start: number, end: number): boolean {
+    const h = readBatchHeader(this.#bytes, start, end);
+    const capture = this.#open(h.capture);
+    if (h.sequence <= capture.lastSequence) return true;
+    if (h.sequence !== capture.lastSequence + 1) throw hole(capture, h.sequence);
+    if (h.firstPacket !== capture.packets + 1) {
+      throw new ProtocolError(`first_packet is ${h.firstPacket}, not ${capture.packets + 1}`);
+    }
+    if (this.#current && this.#current.capture !== capture) this.#flush();
+    for (;;) {
+      const current = (this.#current ??= this.#slab(capture, h.sequence, h.firstPacket));
+      if (!current) return false;
+      const slabEnd = current.slab * SLAB_REGION + SLAB_BYTES;
+      const out = this.#records.write(h.packets, end, current.out, slabEnd, capture.snaplen);
+      if (out >= 0) {
+        this.#wrote(current, out);
+        capture.lastSequence = h.sequence;
+        return true;
+      }
+      if (current.packets === 0) throw new ProtocolError(`the records of a batch are longer than ${SLAB_BYTES} bytes`);
+      this.#flush();
+    }
+  }
+
+  #wrote(current: Slabbed, out: number): void {
+    const { packets, packetBytes, lastRecord } = this.#records;
+    if (packets === 0) throw new ProtocolError('a batch is empty');
+    current.out = out;
+    current.lastRecord = lastRecord;
+    current.packets += packets;
+    current.packetBytes += packetBytes;
+    current.capture.packets += packets;
+    this.received.packets += packets;
+    this.received.packetBytes += packetBytes;
+  }
+
+  #slab(capture: Capture, firstSequence: number, firstPacket: number): Slabbed | undefined {
+    const slab = this.#free.pop();
+    if (slab === undefined) return undefined;
+    return { slab, capture, out: slab * SLAB_REGION, lastRecord: 0, packets: 0, packetBytes: 0, firstSequence, firstPacket };
+  }
+
+  /** Hands the current slab to its writer. */
+  #flush(): void {
+    const c = this.#current;
+    if (!c) return;
+    this.#current = undefined;
+    const start = c.slab * SLAB_REGION;
+    const release = () => {
+      this.#free.push(c.slab);
+      if (this.#blocked && !this.#over) setImmediate(() => this.#unblock());
+    };
+    if (c.packets === 0) {
+      release();
+      return;
+    }
+    c.capture.writer.append({
+      bytes: this.#bytes.subarray(start, c.out),
+      lastRecord: c.lastRecord - start,
+      packets: c.packets,
+      packetBytes: c.packetBytes,
+      firstSequence: c.firstSequence,
+      lastSequence: c.capture.lastSequence,
+      firstPacket: c.firstPacket,
+      release,
+    });
+  }
+
+  #unblock(): void {
+    if (!this.#blocked || this.#over) return;
+    if (this.#guard(() => this.#receiver.resume())) this.#connection.ready();
+  }
+
+  #gap(g: rcap.v1.Gap): void {
+    const capture = this.#open(g.capture);
+    if (g.firstSequence !== capture.lastSequence + 1) throw hole(capture, g.firstSequence);
+    if (!(g.lastSequence >= g.firstSequence) || ![g.lastSequence, g.packets, g.bytes].every(Number.isSafeInteger)) {
+      throw new ProtocolError('a gap is out of range');
+    }
+    this.#flush();
+    capture.lastSequence = g.lastSequence;
+    capture.packets += g.packets;
+    capture.writer.gap({ firstSequence: g.firstSequence, lastSequence: g.lastSequence, packets: g.packets, bytes: g.bytes });
+  }
+
+  #captureEnd(e: rcap.v1.CaptureEnd): void {
+    const capture = this.#open(e.capture);
+    if (e.lastSequence !== capture.lastSequence) throw hole(capture, e.lastSequence);
+    this.#flush();
+    capture.ended = true;
+    capture.writer.end({ reason: text(e.reason, 'reason', MAX_TEXT), counters: e.counters ?? capture.writer.counters });
+  }
+}
+
+const hole = (c: Capture, sequence: number) =>
+  new ProtocolError(`capture ${c.number} goes on at sequence ${sequence}, but ${c.lastSequence} was the last`);
+
+function text(value: string | null | undefined, what: string, longest: number): string {
+  const t = value ?? '';
+  if (Buffer.byteLength(t) > longest) throw new ProtocolError(`the ${what} is longer than ${longest} bytes`);
+  return t;
+}

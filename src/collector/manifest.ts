@@ -1,0 +1,68 @@
+/** The record beside each segment: who sent it, what it holds, and whether that is all. */
+import type { rcap } from '../wire/messages.js';
+
+/** What is known when a segment is opened; written to `<stem>.json.part` then, so that a salvaged segment has it too. */
+export interface ManifestStart {
+  format: 'rcap manifest 1';
+  host: string;
+  system: string;
+  agent: string;
+  /** Where the connection came from. */
+  peer: string;
+  /** Which credential was used: its id, never the secret. */
+  token: string;
+  /** The run's id, hex. */
+  run: string;
+  capture: number;
+  interface: string;
+  friendlyName: string;
+  addresses: string[];
+  linkType: number;
+  snaplen: number;
+  effectiveFilter: string;
+  promiscuous: boolean;
+  source: string;
+  sourceFile: string;
+  timestamps: 'nano' | 'micro';
+  /** Agent's clock minus collector's at Hello, milliseconds. */
+  clockOffsetMs: number;
+  collector: string;
+  /** Collector's clock, RFC 3339. */
+  opened: string;
+  firstSequence: number;
+  /** Number of the segment's first packet in its capture, from 1, gaps included. */
+  firstPacketNumber: number;
+}
+
+export interface ManifestGap {
+  firstSequence: number;
+  lastSequence: number;
+  packets: number;
+  bytes: number;
+}
+
+export interface Manifest extends ManifestStart {
+  /** Name of the file beside it. */
+  file: string;
+  lastSequence: number;
+  packets: number;
+  /** Sum of the captured lengths. */
+  packetBytes: number;
+  fileBytes: number;
+  firstPacketTime: string;
+  lastPacketTime: string;
+  published: string;
+  sha256: string;
+  /** What closed it: bytes, age, idle, end, disconnected, stopped, salvaged. */
+  closedBy: string;
+  /** Batches that were lost before the collector had them, up to this segment. */
+  gaps: ManifestGap[];
+  /** The agent's counters, as last heard; of the whole capture so far. */
+  counters: rcap.v1.ICounters | null;
+  /** The end mark, in the last segment of a complete capture. Null: more follows, or the capture is truncated. */
+  end: { reason: string; counters: rcap.v1.ICounters | null } | null;
+  /** Why Arkime doesn't get this file, if it doesn't. */
+  notForArkime?: string;
+}
+
+export const manifestText = (m: ManifestStart | Manifest): string => `${JSON.stringify(m, null, 2)}\n`;

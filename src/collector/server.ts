@@ -1,0 +1,125 @@
+/** The listening socket: TLS, one Intake a connection, and the limits of connections. */
+import type { Socket } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { RcapError } from '../errors.ts';
+import { rcap } from '../wire/messages.js';
+import { TLS_OPTIONS } from '../wire/tls.ts';
+import { Intake, type IntakeHost } from './intake.ts';
+
+const { Code } = rcap.v1.Refusal;
+/** From the connection to an accepted Hello. */
+const HELLO_MS = 10_000;
+const TICK_MS = 250;
+/** A peer that doesn't read its Refusal is cut off after this. */
+const LINGER_MS = 1000;
+
+export interface ServerOptions {
+  address: { host: string; port: number };
+  key: string;
+  certificate: string;
+  maxConnections: number;
+}
+
+export class CollectorServer {
+  readonly #intakes = new Map<Intake, TLSSocket>();
+  /** Intakes whose connection is over, but whose files aren't published yet. */
+  readonly #finishing = new Set<Promise<void>>();
+  readonly #sockets = new Set<Socket>();
+  readonly #server: Server;
+  readonly #host: IntakeHost;
+  readonly #options: ServerOptions;
+  #ticker: NodeJS.Timeout | undefined;
+
+  constructor(host: IntakeHost, options: ServerOptions) {
+    this.#host = host;
+    this.#options = options;
+    this.#server = createServer({ ...TLS_OPTIONS, key: options.key, cert: options.certificate, handshakeTimeout: HELLO_MS });
+    // Room for those that will be told why, beside the ones that are served.
+    this.#server.maxConnections = options.maxConnections + 64;
+    this.#server.on('connection', (s: Socket) => {
+      this.#sockets.add(s);
+      s.on('close', () => this.#sockets.delete(s));
+    });
+    this.#server.on('tlsClientError', (e, s) => {
+      host.log(`no TLS with ${s.remoteAddress ?? 'a peer that left'}: ${(e as NodeJS.ErrnoException).code ?? e.message}`);
+      s.destroy();
+    });
+    this.#server.on('secureConnection', (s) => this.#connected(s));
+  }
+
+  /** Resolves with the port once it listens. */
+  listen(): Promise<number> {
+    const { host, port } = this.#options.address;
+    return new Promise((resolve, reject) => {
+      this.#server.on('error', (e: NodeJS.ErrnoException) => reject(explain(e, host, port)));
+      this.#server.listen({ host, port }, () => {
+        this.#ticker = setInterval(() => {
+          for (const i of this.#intakes.keys()) i.tick();
+        }, TICK_MS);
+        resolve((this.#server.address() as { port: number }).port);
+      });
+    });
+  }
+
+  /** Accepts nothing more, makes durable and publishes what there is. */
+  async stop(): Promise<void> {
+    clearInterval(this.#ticker);
+    this.#server.close();
+    const ends = [...this.#intakes].map(async ([intake, socket]) => {
+      socket.pause();
+      const end = intake.end('stopped');
+      await end;
+      intake.stop('the collector is stopping');
+      socket.end();
+    });
+    await Promise.all(ends);
+    await Promise.all(this.#finishing);
+    for (const s of this.#sockets) s.destroy();
+  }
+
+  #connected(socket: TLSSocket): void {
+    const peer = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`;
+    socket.setNoDelay(true);
+    const intake = new Intake(this.#host, {
+      peer,
+      send: (bytes) => void (socket.writable && socket.write(bytes)),
+      ready: () => socket.resume(),
+      close: () => {
+        socket.end();
+        setTimeout(() => socket.destroy(), LINGER_MS).unref();
+      },
+    });
+    const timer = setTimeout(() => {
+      if (!intake.host) intake.refuse(Code.PROTOCOL, `no Hello within ${HELLO_MS / 1000} s`);
+    }, HELLO_MS);
+    socket.on('data', (chunk) => {
+      if (!intake.push(chunk)) socket.pause();
+    });
+    socket.on('error', () => {}); // 'close' follows
+    socket.on('close', () => {
+      clearTimeout(timer);
+      this.#intakes.delete(intake);
+      const { host } = intake;
+      const end = intake.end('disconnected').then(() => {
+        if (host) this.#host.log(`disconnected: ${host} (${peer}), ${intake.received.packets} packets received`);
+        this.#finishing.delete(end);
+      });
+      this.#finishing.add(end);
+    });
+    this.#intakes.set(intake, socket);
+    if (this.#intakes.size > this.#options.maxConnections) {
+      intake.refuse(Code.LIMIT, `more than ${this.#options.maxConnections} connections`, 'rcap-collector --max-connections N allows more');
+    }
+  }
+}
+
+function explain(e: NodeJS.ErrnoException, host: string, port: number): RcapError {
+  const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const [reason, hint] = LISTEN_REASONS[e.code ?? ''] ?? [e.code ?? e.message, 'choose another with --listen ADDR:PORT'];
+  return new RcapError('LISTEN', `could not listen on '${at}': ${reason}`, { hint, cause: e });
+}
+const LISTEN_REASONS: Record<string, [reason: string, hint: string]> = {
+  EADDRINUSE: ['the port is in use', "'ss -ltnp' shows by whom; choose another with --listen ADDR:PORT"],
+  EADDRNOTAVAIL: ['this host has no such address', '--listen 0.0.0.0:9000 takes all addresses'],
+  EACCES: ['no permission', 'ports below 1024 need root, or: sudo setcap cap_net_bind_service+ep rcap-collector'],
+};

@@ -1,0 +1,136 @@
+/**
+ * Credentials of agents. A token lets one host send packets, nothing else. Kept as small files that are never rewritten by
+ * two programs: `<id>.json` when it is made, `<id>.use` by the collector that runs, `<id>.revoked` when it is revoked.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { RcapError } from '../errors.ts';
+import { hostFolder } from './names.ts';
+
+export interface TokenOptions {
+  label: string;
+  /** The only host that may use it; '*' any; left out: the first that does. */
+  host: string | undefined;
+  /** Milliseconds from now; left out: for ever. */
+  expiresMs: number | undefined;
+  /** How many runs may use it; left out: any number. */
+  uses: number | undefined;
+}
+
+interface Stored {
+  label: string;
+  host: string | null;
+  created: string;
+  expires: string | null;
+  uses: number | null;
+  /** SHA-256 of the secret, hex; 256 random bits need no slow hash. */
+  secretSha256: string;
+}
+
+interface Use {
+  host: string;
+  /** Runs that used it: their ids, hex. */
+  runs: string[];
+}
+
+export interface TokenState extends Omit<Stored, 'secretSha256'> {
+  id: string;
+  used: number;
+  state: 'valid' | 'expired' | 'revoked' | 'used up';
+}
+
+const FORM = /^rcap_([0-9a-f]{8})_([A-Za-z0-9_-]{43})$/;
+/** Ids of runs are kept for counting uses; with `uses` left out there is nothing to count beyond this. */
+const KEPT_RUNS = 1000;
+
+export class Tokens {
+  readonly #folder: string;
+
+  constructor(stateFolder: string) {
+    this.#folder = join(stateFolder, 'tokens');
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+  }
+
+  /** Makes a token; its text is shown here only. */
+  create(o: TokenOptions): string {
+    const id = randomBytes(4).toString('hex');
+    const secret = randomBytes(32).toString('base64url');
+    const stored: Stored = {
+      label: o.label,
+      host: o.host === undefined ? null : o.host === '*' ? '*' : hostFolder(o.host),
+      created: new Date().toISOString(),
+      expires: o.expiresMs === undefined ? null : new Date(Date.now() + o.expiresMs).toISOString(),
+      uses: o.uses ?? null,
+      secretSha256: sha256(secret).toString('hex'),
+    };
+    writeFileSync(join(this.#folder, `${id}.json`), JSON.stringify(stored), { mode: 0o600, flag: 'wx' });
+    return `rcap_${id}_${secret}`;
+  }
+
+  list(): TokenState[] {
+    return readdirSync(this.#folder)
+      .filter((f) => f.endsWith('.json'))
+      .map((f) => this.#state(f.slice(0, -5)))
+      .toSorted((a, b) => a.created.localeCompare(b.created));
+  }
+
+  revoke(id: string): void {
+    if (!/^[0-9a-f]{8}$/.test(id) || !existsSync(join(this.#folder, `${id}.json`))) {
+      throw new RcapError('TOKEN', `could not revoke token '${id}': there is none`, { hint: "'rcap-collector token list' shows their ids" });
+    }
+    writeFileSync(join(this.#folder, `${id}.revoked`), new Date().toISOString(), { mode: 0o600 });
+  }
+
+  /** Whether this token may send packets of this host in this run. Returns its id, or throws what to tell the agent. */
+  admit(token: string, host: string, run: string): string {
+    const refuse = (why: string, hint = 'rcap-collector token new, there') => new RcapError('TOKEN', why, { hint });
+    const [, id, secret] = FORM.exec(token) ?? [];
+    if (!id || !secret) throw refuse(token ? 'the token has not the form of one' : 'a token is needed', TYPE_IT);
+    const stored = this.#read<Stored>(`${id}.json`);
+    if (!stored || !timingSafeEqual(sha256(secret), Buffer.from(stored.secretSha256, 'hex'))) throw refuse('the token is not known');
+    const { state, used } = this.#state(id);
+    const use = this.#read<Use>(`${id}.use`) ?? { host: '', runs: [] };
+    const again = use.runs.includes(run);
+    if (state === 'revoked' || state === 'expired') throw refuse(`the token is ${state}`);
+    if (stored.uses !== null && used >= stored.uses && !again) throw refuse('the token is used up');
+    const folder = hostFolder(host);
+    const owner = stored.host ?? (use.host || folder);
+    if (owner !== '*' && owner !== folder) {
+      throw refuse(`the token is for host '${owner}', not '${folder}'`, `--host-name ${owner}, or a token for this host`);
+    }
+    if (!again) this.#write(`${id}.use`, { host: use.host || folder, runs: [...use.runs, run].slice(-Math.max(KEPT_RUNS, stored.uses ?? 0)) });
+    return id;
+  }
+
+  #state(id: string): TokenState {
+    const { secretSha256: _, ...stored } = this.#read<Stored>(`${id}.json`)!;
+    const used = this.#read<Use>(`${id}.use`)?.runs.length ?? 0;
+    const state = existsSync(join(this.#folder, `${id}.revoked`))
+      ? 'revoked'
+      : stored.expires !== null && Date.parse(stored.expires) <= Date.now()
+        ? 'expired'
+        : stored.uses !== null && used >= stored.uses
+          ? 'used up'
+          : 'valid';
+    return { id, ...stored, used, state };
+  }
+
+  #read<T>(name: string): T | undefined {
+    try {
+      return JSON.parse(readFileSync(join(this.#folder, name), 'utf8')) as T;
+    } catch (e) {
+      if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw new RcapError('STATE', `could not read '${join(this.#folder, name)}': ${(e as Error).message}`, { cause: e });
+    }
+  }
+
+  #write(name: string, value: unknown): void {
+    const path = join(this.#folder, name);
+    writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+}
+
+const TYPE_IT = "give it with --token, --token-file or RCAP_TOKEN; 'rcap-collector token new' there makes one";
+const sha256 = (text: string) => createHash('sha256').update(text).digest();

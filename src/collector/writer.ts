@@ -1,0 +1,197 @@
+/** Writes one capture: a series of segments. What reached the disk is acknowledged, in groups. */
+import { replaceFile } from './disk.ts';
+import type { Hasher } from './hash.ts';
+import { type ManifestGap, type ManifestStart, manifestText } from './manifest.ts';
+import { segmentStem } from './names.ts';
+import { type RotationLimits, rotationDue } from './rotation.ts';
+import { type Closing, type Published, Segment, type Slab } from './segment.ts';
+import type { rcap } from '../wire/messages.js';
+
+export interface WriterLimits extends RotationLimits {
+  /** A group ends, and is made durable, at this many bytes … */
+  syncBytes: number;
+  /** … or this long after its first, milliseconds. */
+  syncMs: number;
+}
+
+export interface WriterEvents {
+  /** Up to `sequence` all is durable; `ended`: and published. */
+  acknowledge(sequence: number, ended: boolean): void;
+  /** Nothing is being written. */
+  idle(): void;
+  /** The disk failed; the writer does nothing more. */
+  failed(error: Error): void;
+  published(file: string, packets: number): void;
+}
+
+export type SeriesStart = Omit<ManifestStart, 'opened' | 'firstSequence' | 'firstPacketNumber'>;
+
+export class CaptureWriter {
+  /** As the agent last said. */
+  counters: rcap.v1.ICounters | null = null;
+  written = { packets: 0, packetBytes: 0, segments: 0 };
+  readonly #folder: string;
+  readonly #start: SeriesStart;
+  readonly #limits: WriterLimits;
+  readonly #hasher: Hasher;
+  readonly #events: WriterEvents;
+  readonly #gaps: ManifestGap[] = [];
+  #segment: Segment | undefined;
+  #lastPublished: Published | undefined;
+  #lastSequence = 0;
+  /** What is done one after the other, and how much of it is left. */
+  #tail: Promise<void> = Promise.resolve();
+  #pending = 0;
+  #unsynced = 0;
+  #syncTimer: NodeJS.Timeout | undefined;
+  #syncing: Promise<void> | undefined;
+  #failed = false;
+
+  constructor(folder: string, start: SeriesStart, limits: WriterLimits, hasher: Hasher, events: WriterEvents) {
+    this.#folder = folder;
+    this.#start = start;
+    this.#limits = limits;
+    this.#hasher = hasher;
+    this.#events = events;
+  }
+
+  get busy(): boolean {
+    return this.#pending > 0;
+  }
+
+  append(slab: Slab): void {
+    this.#enqueue(async () => {
+      try {
+        await this.#rotate(slab.bytes.length);
+        this.#segment ??= await this.#open(slab);
+        await this.#segment.append(slab);
+      } finally {
+        slab.release();
+      }
+      this.#lastSequence = slab.lastSequence;
+      this.written.packets += slab.packets;
+      this.written.packetBytes += slab.packetBytes;
+      this.#unsynced += slab.bytes.length;
+      this.#scheduleSync();
+    });
+  }
+
+  gap(gap: ManifestGap): void {
+    this.#enqueue(async () => {
+      this.#gaps.push(gap);
+      this.#lastSequence = gap.lastSequence;
+      this.#unsynced++;
+      this.#scheduleSync();
+    });
+  }
+
+  /** The capture's end mark. `acknowledge` with `ended` follows once everything is published. */
+  end(end: NonNullable<Closing['end']>): void {
+    this.counters = end.counters;
+    this.#enqueue(async () => {
+      if (this.#segment) await this.#close('end', end);
+      else await this.#amend(end);
+      this.#events.acknowledge(this.#lastSequence, true);
+    });
+  }
+
+  /** Publishes what there is, without an end mark. */
+  async close(closedBy: 'disconnected' | 'stopped'): Promise<void> {
+    this.#enqueue(async () => {
+      if (this.#segment) await this.#close(closedBy, null);
+    });
+    await this.finished();
+  }
+
+  /** Resolves when all that was asked for is done, manifests too. */
+  async finished(): Promise<void> {
+    await this.#tail;
+    await this.#lastPublished?.manifest.catch(() => {});
+  }
+
+  /** Called now and then: closes a segment that is old or idle. */
+  tick(): void {
+    if (this.#segment && !this.busy && rotationDue(this.#segment, this.#limits, performance.now(), 0)) {
+      this.#enqueue(() => this.#rotate(0));
+    }
+  }
+
+  #enqueue(work: () => Promise<void>): void {
+    this.#pending++;
+    this.#tail = this.#tail
+      .then(() => (this.#failed ? undefined : work()))
+      .catch((e: Error) => this.#fail(e))
+      .then(() => {
+        this.#pending--;
+        if (!this.#pending) this.#events.idle();
+      });
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    clearTimeout(this.#syncTimer);
+    this.#events.failed(error);
+  }
+
+  #open(slab: Slab): Promise<Segment> {
+    const opened = new Date();
+    const stem = segmentStem({ ...this.#start, opened, firstSequence: slab.firstSequence });
+    return Segment.open(this.#folder, stem, {
+      ...this.#start,
+      opened: opened.toISOString(),
+      firstSequence: slab.firstSequence,
+      firstPacketNumber: slab.firstPacket,
+    });
+  }
+
+  async #rotate(more: number): Promise<void> {
+    const due = this.#segment && rotationDue(this.#segment, this.#limits, performance.now(), more);
+    if (due) await this.#close(due, null);
+  }
+
+  async #close(closedBy: string, end: Closing['end']): Promise<void> {
+    const segment = this.#segment!;
+    await this.#syncing;
+    // A failed sync may have lost pages that a second one would not report.
+    if (this.#failed) return;
+    clearTimeout(this.#syncTimer);
+    this.#syncTimer = undefined;
+    await this.#lastPublished?.manifest;
+    this.#lastPublished = await segment.publish(this.#hasher, { closedBy, gaps: [...this.#gaps], counters: this.counters, end });
+    this.#lastPublished.manifest.catch((e: Error) => this.#fail(e));
+    this.#segment = undefined;
+    this.#unsynced = 0;
+    this.written.segments++;
+    this.#events.published(segment.file, segment.packets);
+    this.#events.acknowledge(this.#lastSequence, false);
+  }
+
+  /** The end mark came when the last segment was already published: its manifest gets it. */
+  async #amend(end: NonNullable<Closing['end']>): Promise<void> {
+    if (!this.#lastPublished) return;
+    const manifest = await this.#lastPublished.manifest;
+    await replaceFile(this.#lastPublished.path, manifestText({ ...manifest, gaps: [...this.#gaps], counters: end.counters, end }));
+  }
+
+  #scheduleSync(): void {
+    if (this.#unsynced >= this.#limits.syncBytes) this.#sync();
+    else this.#syncTimer ??= setTimeout(() => this.#sync(), this.#limits.syncMs);
+  }
+
+  /** Appending goes on meanwhile; what came later belongs to the next group. */
+  #sync(): void {
+    clearTimeout(this.#syncTimer);
+    this.#syncTimer = undefined;
+    if (this.#syncing || this.#failed || !this.#unsynced) return;
+    const sequence = this.#lastSequence;
+    this.#unsynced = 0;
+    this.#syncing = (this.#segment?.sync() ?? Promise.resolve())
+      .then(() => this.#events.acknowledge(sequence, false))
+      .catch((e: Error) => this.#fail(e))
+      .finally(() => {
+        this.#syncing = undefined;
+        if (this.#unsynced && !this.#failed) this.#scheduleSync();
+      });
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * Bytes to frames: a state machine without a socket. Frames lie whole in one region of the buffer that it is given, so
+ * that whoever handles them reads them in place.
+ */
+import { ProtocolError } from './frame.ts';
+
+/** Handles the frame that lies in the buffer from `start` to `end`. False: not now; it comes again after `resume`. */
+export type FrameHandler = (start: number, end: number) => boolean;
+
+/** Bytes that a receiver's region needs for a given longest message: one frame, and room for reading ahead. */
+export const regionBytes = (maxMessage: number): number => 4 + maxMessage + 65_536;
+
+export class Receiver {
+  readonly #bytes: Uint8Array;
+  readonly #from: number;
+  readonly #to: number;
+  readonly #max: number;
+  readonly #handle: FrameHandler;
+  #start: number;
+  #end: number;
+  #rest: Uint8Array | undefined;
+
+  /** `bytes` from `from` on, regionBytes(maxMessage) long, belongs to the receiver. */
+  constructor(bytes: Uint8Array, from: number, maxMessage: number, handle: FrameHandler) {
+    this.#bytes = bytes;
+    this.#from = from;
+    this.#to = from + regionBytes(maxMessage);
+    this.#max = maxMessage;
+    this.#handle = handle;
+    this.#start = this.#end = from;
+  }
+
+  /** Whether bytes of an unfinished message are held. */
+  get partial(): boolean {
+    return this.#start < this.#end || this.#rest !== undefined;
+  }
+
+  /**
+   * Takes the next bytes of the stream. False: the handler isn't ready, and push must not be called before a `resume`
+   * that returned true; `chunk` must stay unchanged until then. Throws ProtocolError.
+   */
+  push(chunk: Uint8Array): boolean {
+    this.#rest = chunk;
+    return this.resume();
+  }
+
+  resume(): boolean {
+    for (;;) {
+      if (!this.#frames()) return false;
+      const rest = this.#rest;
+      if (!rest) return true;
+      if (this.#start > this.#from) {
+        this.#bytes.copyWithin(this.#from, this.#start, this.#end);
+        this.#end -= this.#start - this.#from;
+        this.#start = this.#from;
+      }
+      const take = Math.min(rest.length, this.#to - this.#end);
+      this.#bytes.set(take === rest.length ? rest : rest.subarray(0, take), this.#end);
+      this.#end += take;
+      this.#rest = take === rest.length ? undefined : rest.subarray(take);
+    }
+  }
+
+  /** Handles the whole frames that are there. False when the handler wasn't ready. */
+  #frames(): boolean {
+    const b = this.#bytes;
+    while (this.#start < this.#end) {
+      let at = this.#start;
+      let length = 0;
+      for (let shift = 0; ; shift += 7) {
+        if (shift > 21) throw new ProtocolError('the length of a message has more than 4 bytes');
+        if (at === this.#end) return true;
+        const x = b[at++]!;
+        length |= (x & 0x7f) << shift;
+        if (x < 0x80) break;
+      }
+      if (length > this.#max) throw new ProtocolError(`a message of ${length} bytes is longer than ${this.#max}`);
+      if (length === 0) throw new ProtocolError('a message is empty');
+      if (at + length > this.#end) return true;
+      if (!this.#handle(at, at + length)) return false;
+      this.#start = at + length;
+    }
+    this.#start = this.#end = this.#from;
+    return true;
+  }
+}
