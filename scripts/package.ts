@@ -151,7 +151,7 @@ function writeLicences(metafiles: Metafile[]): void {
     const folder = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1];
     if (folder !== undefined) packages.add(folder);
   }
-  const sections = [...packages].sort().map((folder) => {
+  const sections = [...packages].toSorted().map((folder) => {
     const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Record<
       string,
       string

@@ -151,6 +151,7 @@ const OPTIONS = [
     name: 'token',
     kind: 'text',
     value: 'TEXT',
+    secret: true,
     env: 'RCAP_TOKEN',
     group: COLLECTOR,
     help: 'the credential that `rcap-collector token new` printed',

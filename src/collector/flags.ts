@@ -134,6 +134,7 @@ const OPTIONS = [
     check: refuseHostName,
     group: TOKEN,
     help: 'good for this host name only',
+    more: '`*` for any.',
     defaultWords: 'the first host that uses it keeps it',
   },
   {
@@ -297,7 +298,8 @@ export function readCollectorFlags(argv: readonly string[], environment: Environ
         throw usageError('could not revoke: no ID was given', 'rcap-collector token revoke ID (token list shows them)');
       return { command: name, state, json, id };
     }
-    default:
+    case 'token list':
+    case 'pin':
       return { command: name, state, json };
   }
 }

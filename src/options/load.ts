@@ -53,8 +53,8 @@ function sourceOf(
   const given = typed.given.get(option.name);
   if (given) return { texts: given, origin: 'flag', label: `--${option.name}` };
   // Set but empty is how scripts unset a variable for one command.
-  const variable = option.env && environment[option.env];
-  if (variable) return { texts: [variable], origin: 'environment', label: option.env! };
+  const variable = option.env === undefined ? undefined : environment[option.env];
+  if (variable) return { texts: [variable], origin: 'environment', label: option.env ?? '' };
   const setting = settings[option.name];
   if (setting) return { texts: setting, origin: 'file', label: `${option.name} in ${file}` };
   if ('default' in option) return { texts: [option.default], origin: 'default', label: `--${option.name}` };
@@ -67,7 +67,8 @@ function meaningOf(option: Option, source: Source | undefined): unknown {
     try {
       return convertText(option, text);
     } catch (cause) {
-      throw usageError(`could not use '${source!.label} ${text}': ${reasonOf(cause)}`);
+      const shown = 'secret' in option ? '' : ` ${text}`;
+      throw usageError(`could not use '${source!.label}${shown}': ${reasonOf(cause)}`);
     }
   };
   if ('repeatable' in option) return source?.texts.map(convert) ?? [];

@@ -29,6 +29,8 @@ export interface FlagOption extends Row {
 export interface TextOption extends Valued {
   readonly kind: 'text';
   readonly repeatable?: true;
+  /** Never shown in a message. */
+  readonly secret?: true;
   /** An empty value means something (for example: no filter). */
   readonly mayBeEmpty?: true;
   /** The reason to refuse a value, if there is one. */
