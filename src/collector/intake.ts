@@ -87,7 +87,7 @@ export class Intake {
     this.#records = new RecordWriter(this.#buffer, collector.timestamps);
   }
 
-  /** Takes the next bytes. False: no more until `ready` is called; `chunk` must stay as it is until then. */
+  /** Takes the next bytes. False: the stream should pause until `ready` is called. */
   push(chunk: Uint8Array): boolean {
     if (this.#over) return true;
     return this.#guard(() => this.#receiver.push(chunk));

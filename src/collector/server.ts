@@ -1,8 +1,9 @@
 /** The listening socket: TLS, one Intake a connection, and the limits of connections. */
-import type { Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type Server, type Socket } from 'node:net';
+import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
 import { RcapError } from '../errors.ts';
 import { rcap } from '../wire/messages.js';
+import { readInto } from '../wire/read-into.ts';
 import { TLS_OPTIONS } from '../wire/tls.ts';
 import { Intake, type IntakeHost } from './intake.ts';
 
@@ -28,23 +29,16 @@ export class CollectorServer {
   readonly #server: Server;
   readonly #host: IntakeHost;
   readonly #options: ServerOptions;
+  readonly #secureContext: SecureContext;
   #ticker: NodeJS.Timeout | undefined;
 
   constructor(host: IntakeHost, options: ServerOptions) {
     this.#host = host;
     this.#options = options;
-    this.#server = createServer({ ...TLS_OPTIONS, key: options.key, cert: options.certificate, handshakeTimeout: HELLO_MS });
+    this.#secureContext = createSecureContext({ ...TLS_OPTIONS, key: options.key, cert: options.certificate });
+    this.#server = createServer({ noDelay: true }, (s) => this.#accepted(s));
     // Room for those that will be told why, beside the ones that are served.
     this.#server.maxConnections = options.maxConnections + 64;
-    this.#server.on('connection', (s: Socket) => {
-      this.#sockets.add(s);
-      s.on('close', () => this.#sockets.delete(s));
-    });
-    this.#server.on('tlsClientError', (e, s) => {
-      host.log(`no TLS with ${s.remoteAddress ?? 'a peer that left'}: ${(e as NodeJS.ErrnoException).code ?? e.message}`);
-      s.destroy();
-    });
-    this.#server.on('secureConnection', (s) => this.#connected(s));
   }
 
   /** Resolves with the port once it listens. */
@@ -77,9 +71,34 @@ export class CollectorServer {
     for (const s of this.#sockets) s.destroy();
   }
 
-  #connected(socket: TLSSocket): void {
-    const peer = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`;
-    socket.setNoDelay(true);
+  #accepted(raw: Socket): void {
+    const peer = `${raw.remoteAddress ?? '?'}:${raw.remotePort ?? '?'}`;
+    let intake: Intake | undefined;
+    const socket = new TLSSocket(raw, { isServer: true, secureContext: this.#secureContext });
+    this.#sockets.add(raw);
+    const late = setTimeout(() => {
+      if (!intake) socket.destroy();
+      else if (!intake.host) intake.refuse(Code.PROTOCOL, `no Hello within ${HELLO_MS / 1000} s`);
+    }, HELLO_MS);
+    const failed = (e: NodeJS.ErrnoException) => {
+      if (!intake && !socket.destroyed) this.#host.log(`no TLS with ${peer}: ${e.code ?? e.message}`);
+      socket.destroy();
+      raw.destroy();
+    };
+    for (const s of [raw, socket]) s.on('error', failed);
+    socket.on('_tlsError', failed);
+    socket.on('secure', () => {
+      intake = this.#serve(socket, peer);
+    });
+    raw.on('close', () => {
+      clearTimeout(late);
+      this.#sockets.delete(raw);
+      socket.destroy();
+      if (intake) this.#finish(intake, peer);
+    });
+  }
+
+  #serve(socket: TLSSocket, peer: string): Intake {
     const intake = new Intake(this.#host, {
       peer,
       send: (bytes) => void (socket.writable && socket.write(bytes)),
@@ -89,27 +108,27 @@ export class CollectorServer {
         setTimeout(() => socket.destroy(), LINGER_MS).unref();
       },
     });
-    const timer = setTimeout(() => {
-      if (!intake.host) intake.refuse(Code.PROTOCOL, `no Hello within ${HELLO_MS / 1000} s`);
-    }, HELLO_MS);
-    socket.on('data', (chunk) => {
-      if (!intake.push(chunk)) socket.pause();
-    });
-    socket.on('error', () => {}); // 'close' follows
-    socket.on('close', () => {
-      clearTimeout(timer);
-      this.#intakes.delete(intake);
-      const { host } = intake;
-      const end = intake.end('disconnected').then(() => {
-        if (host) this.#host.log(`disconnected: ${host} (${peer}), ${intake.received.packets} packets received`);
-        this.#finishing.delete(end);
+    const onBytes = (bytes: Uint8Array) => intake.push(bytes);
+    if (!readInto(socket, onBytes)) {
+      socket.on('data', (chunk) => {
+        if (!onBytes(chunk)) socket.pause();
       });
-      this.#finishing.add(end);
-    });
+    }
+    socket.resume();
     this.#intakes.set(intake, socket);
     if (this.#intakes.size > this.#options.maxConnections) {
       intake.refuse(Code.LIMIT, `more than ${this.#options.maxConnections} connections`, 'rcap-collector --max-connections N allows more');
     }
+    return intake;
+  }
+
+  #finish(intake: Intake, peer: string): void {
+    this.#intakes.delete(intake);
+    const end = intake.end('disconnected').then(() => {
+      if (intake.host) this.#host.log(`disconnected: ${intake.host} (${peer}), ${intake.received.packets} packets received`);
+      this.#finishing.delete(end);
+    });
+    this.#finishing.add(end);
   }
 }
 

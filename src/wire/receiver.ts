@@ -10,6 +10,8 @@ export type FrameHandler = (start: number, end: number) => boolean;
 /** Bytes that a receiver's region needs for a given longest message: one frame, and room for reading ahead. */
 export const regionBytes = (maxMessage: number): number => 4 + maxMessage + 65_536;
 
+const NOTHING = new Uint8Array(0);
+
 export class Receiver {
   readonly #bytes: Uint8Array;
   readonly #from: number;
@@ -18,7 +20,9 @@ export class Receiver {
   readonly #handle: FrameHandler;
   #start: number;
   #end: number;
-  #rest: Uint8Array | undefined;
+  #blocked = false;
+  /** What came while the handler wasn't ready. */
+  readonly #rests: Uint8Array[] = [];
 
   /** `bytes` from `from` on, regionBytes(maxMessage) long, belongs to the receiver. */
   constructor(bytes: Uint8Array, from: number, maxMessage: number, handle: FrameHandler) {
@@ -32,24 +36,39 @@ export class Receiver {
 
   /** Whether bytes of an unfinished message are held. */
   get partial(): boolean {
-    return this.#start < this.#end || this.#rest !== undefined;
+    return this.#start < this.#end || this.#rests.length > 0;
   }
 
   /**
-   * Takes the next bytes of the stream. False: the handler isn't ready, and push must not be called before a `resume`
-   * that returned true; `chunk` must stay unchanged until then. Throws ProtocolError.
+   * Takes the next bytes of the stream; `chunk` may be overwritten afterwards. False: the handler isn't ready; the stream
+   * should pause (what still comes is kept) until a `resume` that returned true. Throws ProtocolError.
    */
   push(chunk: Uint8Array): boolean {
-    this.#rest = chunk;
-    return this.resume();
+    if (this.#blocked) {
+      this.#rests.push(chunk.slice());
+      return false;
+    }
+    const rest = this.#take(chunk);
+    if (this.#blocked && rest.length > 0) this.#rests.push(rest.slice());
+    return !this.#blocked;
   }
 
+  /** Goes on with what is held. */
   resume(): boolean {
-    for (;;) {
-      if (!this.#frames()) return false;
-      const rest = this.#rest;
-      if (!rest) return true;
-      if (this.#start > this.#from) {
+    this.#blocked = !this.#frames();
+    while (!this.#blocked && this.#rests.length > 0) {
+      const rest = this.#take(this.#rests[0]!);
+      if (rest.length > 0) this.#rests[0] = rest;
+      else this.#rests.shift();
+    }
+    return !this.#blocked;
+  }
+
+  /** Copies into the region and handles what becomes whole, until all is taken or the handler isn't ready. */
+  #take(chunk: Uint8Array): Uint8Array {
+    let rest = chunk;
+    while (rest.length > 0 && !this.#blocked) {
+      if (this.#start > this.#from && rest.length > this.#to - this.#end) {
         this.#bytes.copyWithin(this.#from, this.#start, this.#end);
         this.#end -= this.#start - this.#from;
         this.#start = this.#from;
@@ -57,8 +76,10 @@ export class Receiver {
       const take = Math.min(rest.length, this.#to - this.#end);
       this.#bytes.set(take === rest.length ? rest : rest.subarray(0, take), this.#end);
       this.#end += take;
-      this.#rest = take === rest.length ? undefined : rest.subarray(take);
+      rest = take === rest.length ? NOTHING : rest.subarray(take);
+      this.#blocked = !this.#frames();
     }
+    return rest;
   }
 
   /** Handles the whole frames that are there. False when the handler wasn't ready. */
