@@ -101,8 +101,9 @@ fetch_libpcap() {
 
 configure_and_make() {
   rm -rf "$work/out" && mkdir "$work/out" && cd "$work/out" || return 1
-  # Only what captures from Linux interfaces: no D-Bus, USB, Bluetooth, RDMA, remote capture, vendor cards.
-  CFLAGS='-O2 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections' ../source/configure --disable-shared \
+  # Only what captures from Linux interfaces: no D-Bus, USB, Bluetooth, RDMA, remote capture, vendor cards. The few bytes
+  # that it has for each thread fit beside those of the program, which saves a dependency on the loader.
+  CFLAGS='-O2 -fPIC -fvisibility=hidden -ffunction-sections -fdata-sections -ftls-model=initial-exec' ../source/configure --disable-shared \
     --disable-dbus --disable-usb --disable-bluetooth --disable-rdma --disable-remote --disable-netmap \
     --without-libnl --without-dag --without-septel --without-snf --without-turbocap --without-dpdk || return 1
   make -j"$(nproc)" libpcap.a

@@ -1,0 +1,48 @@
+// What the files that speak Node-API share. They are addon*.c; no other file knows of JavaScript.
+#ifndef RCAP_ADDON_H
+#define RCAP_ADDON_H
+
+#include <node_api.h>
+#include <stdint.h>
+
+#include "failure.h"
+#include "pool.h"
+
+static inline napi_value js_undefined(napi_env env) {
+  napi_value value;
+  napi_get_undefined(env, &value);
+  return value;
+}
+static inline napi_value js_text(napi_env env, const char *text) {
+  napi_value value = NULL;
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
+  return value;
+}
+static inline napi_value js_number(napi_env env, double number) {
+  napi_value value = NULL;
+  napi_create_double(env, number, &value);
+  return value;
+}
+static inline napi_value js_boolean(napi_env env, bool is) {
+  napi_value value = NULL;
+  napi_get_boolean(env, is, &value);
+  return value;
+}
+static inline void js_set(napi_env env, napi_value object, const char *name, napi_value value) {
+  napi_set_named_property(env, object, name, value);
+}
+
+// wrap.js has checked every argument, so these only convert. Text is the caller's to free.
+char *js_to_text(napi_env env, napi_value value);
+uint32_t js_to_uint32(napi_env env, napi_value value);
+void *js_to_pointer(napi_env env, napi_value external);
+// An Error with the failure's code.
+napi_value js_error(napi_env env, Code code, const char *message);
+
+// addon_session.c: (pool, blocks, options, onCapture, onBlock, onEnd), (session, isExclusion, text), (session), (session, drain)
+napi_value addon_open(napi_env env, napi_callback_info info);
+napi_value addon_set_filter(napi_env env, napi_callback_info info);
+napi_value addon_stats(napi_env env, napi_callback_info info);
+napi_value addon_stop(napi_env env, napi_callback_info info);
+
+#endif

@@ -1,0 +1,49 @@
+{
+  "variables": {
+    # Made by scripts/native.sh: the static libpcap and the source that it came from.
+    "libpcap%": "<(module_root_dir)/build-libpcap"
+  },
+  "targets": [
+    {
+      "target_name": "node-pcap-native",
+      "sources": [
+        "addon.c",
+        "addon_session.c",
+        "session.c",
+        "session_live.c",
+        "session_file.c",
+        "block.c",
+        "pool.c",
+        "file_reader.c",
+        "file_pcapng.c",
+        "filter.c",
+        "link_type.c",
+        "interfaces.c",
+        "status.c",
+        "failure.c"
+      ],
+      "include_dirs": ["."],
+      "defines": ["NAPI_VERSION=8"],
+      "conditions": [
+        [
+          "OS=='linux'",
+          {
+            "sources": ["linux/wake.c", "linux/intake.c", "linux/input.c", "linux/link_address.c", "linux/stat.c"],
+            "include_dirs": ["<(libpcap)/source"],
+            "defines": ["_GNU_SOURCE"],
+            "cflags": ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-ffunction-sections"],
+            "libraries": ["<(libpcap)/out/libpcap.a"],
+            "ldflags": [
+              "-Wl,--exclude-libs,ALL",
+              "-Wl,--gc-sections",
+              "-Wl,--as-needed",
+              "-Wl,-z,relro,-z,now",
+              # linux/stat.c says why.
+              "-Wl,--wrap=stat"
+            ]
+          }
+        ]
+      ]
+    }
+  ]
+}

@@ -1,0 +1,119 @@
+// One capture of an interface or a file, on a thread of its own. What it finds goes into a queue of events, in order; who
+// reads them (addon_session.c) is told by `notify`.
+#ifndef RCAP_SESSION_H
+#define RCAP_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "block.h"
+#include "pool.h"
+#include "failure.h"
+#include "wake.h"
+
+typedef struct SessionOptions {
+  char *interface; // exactly one of these two
+  char *file;
+  char *filter; // never NULL
+  char *exclusion;
+  int snaplen;
+  bool promiscuous;
+  int buffer_bytes;
+  int flush_ms;
+} SessionOptions;
+
+typedef struct SessionStats {
+  uint64_t received, dropped_by_kernel, dropped_by_interface, filtered, captured, captured_bytes, cut, starved_ns;
+} SessionStats;
+
+typedef struct CaptureInfo {
+  uint32_t link_type;
+  uint32_t snaplen;
+  char *interface;
+  char *description;
+  char *filter;
+} CaptureInfo;
+
+typedef enum EventKind { EVENT_CAPTURE, EVENT_BLOCK, EVENT_ANSWER, EVENT_END } EventKind;
+
+typedef struct Event {
+  struct Event *next;
+  EventKind kind;
+  uint32_t capture;
+  CaptureInfo info;                        // EVENT_CAPTURE
+  uint32_t block, length, packets;         // EVENT_BLOCK
+  uint64_t bytes;                          // EVENT_BLOCK
+  void *asker;                             // EVENT_ANSWER: what session_ask was given
+  char *filter;                            // EVENT_ANSWER, if nothing failed: the effective filter
+  Failure failure;                         // EVENT_ANSWER, EVENT_END
+} Event;
+
+typedef struct Request {
+  struct Request *next;
+  void *asker;
+  bool exclusion; // else the filter
+  char *text;
+} Request;
+
+typedef enum StopMode { STOP_NOT, STOP_DRAIN, STOP_NOW } StopMode;
+
+typedef struct Session {
+  SessionOptions options;
+  Pool *pool;
+  Wake wake;
+  uv_thread_t thread;
+  void (*notify)(void *);
+  void *notify_argument;
+  atomic_int stop; // a StopMode, which only grows
+
+  uv_mutex_t lock; // guards these
+  Event *first_event, **last_event;
+  Request *first_request, **last_request;
+  bool ended;
+  SessionStats published;
+
+  // The capture thread's own.
+  SessionStats count;
+  PoolWaiter waiter;
+  uint64_t starved_since; // 0: isn't starved
+} Session;
+
+// ---- for whoever owns the session (one thread) ----
+
+// Takes over the strings in `options`, also when it fails (NULL). `notify` is called from the capture thread after events
+// were queued; it must not call back.
+Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *), void *argument);
+void session_stop(Session *session, StopMode mode);
+// All events so far, oldest first; the caller frees each with event_free.
+Event *session_take_events(Session *session);
+void event_free(Event *event);
+// Asks for another filter or exclusion. False when the session has ended; else one EVENT_ANSWER follows.
+bool session_ask(Session *session, bool exclusion, const char *text, void *asker);
+SessionStats session_stats(Session *session);
+// Waits for the thread. It ends by itself right after EVENT_END.
+void session_join(Session *session);
+void session_free(Session *session);
+
+// ---- for the capture thread: session_live.c and session_file.c ----
+
+void session_run_live(Session *session, Failure *failure);
+void session_run_file(Session *session, Failure *failure);
+
+// `text` values are copied.
+void session_announce(Session *session, uint32_t capture, const CaptureInfo *info);
+// Gives the writer a fresh block; false when the pool is empty. The wake is called once it is worth trying again.
+bool session_take_block(Session *session, BlockWriter *writer);
+// Passes on what the writer has; does nothing if that is no packet.
+void session_hand_over(Session *session, BlockWriter *writer, uint32_t capture);
+// Makes `count` what stats() says.
+void session_publish(Session *session);
+// The oldest request or NULL. Each must be answered: `filter` (copied) if it was done, else with what failed.
+Request *session_next_request(Session *session);
+void session_answer(Session *session, Request *request, const char *filter, const Failure *failure);
+static inline StopMode session_stop_mode(Session *session) {
+  return (StopMode)atomic_load_explicit(&session->stop, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,128 @@
+'use strict';
+// The addon's JavaScript side: names, and the checks of every argument, so that the C side only converts.
+// `wrap(binding)` takes what `process.dlopen` gave; index.js does that for a checkout or an installed package.
+
+const { markAsUntransferable } = require('node:worker_threads');
+
+const POOL_MAX = 65536;
+const TEXT_MAX = 65536;
+
+function refuse(what, value) {
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 80)) : String(value);
+  throw new TypeError(`${what}, not ${shown}`);
+}
+function whole(name, value, min, max) {
+  if (!Number.isInteger(value) || value < min || value > max) refuse(`${name} must be a whole number from ${min} to ${max}`, value);
+  return value;
+}
+function text(name, value) {
+  if (typeof value !== 'string') refuse(`${name} must be a string`, value);
+  if (value.includes('\0')) throw new TypeError(`${name} must not contain a zero character`);
+  if (value.length > TEXT_MAX) throw new TypeError(`${name} must not be longer than ${TEXT_MAX} characters`);
+  return value;
+}
+function name(what, value) {
+  if (text(what, value) === '') throw new TypeError(`${what} must not be empty`);
+  return value;
+}
+function flag(what, value) {
+  if (typeof value !== 'boolean') refuse(`${what} must be true or false`, value);
+  return value;
+}
+
+module.exports = function wrap(binding) {
+  const { BLOCK_HEAD, MAX_SNAPLEN, BLOCK_BYTES } = binding;
+
+  class Pool {
+    #handle;
+    constructor(count) {
+      const blocks = [];
+      for (let i = 0; i < whole('blocks', count, 1, POOL_MAX); i++) {
+        // Not zeroed, so that the system gives memory only once it is used. The capture thread writes here: it must stay.
+        const memory = Buffer.allocUnsafeSlow(BLOCK_BYTES).buffer;
+        markAsUntransferable(memory);
+        blocks.push(new Uint8Array(memory));
+      }
+      this.blocks = Object.freeze(blocks);
+      this.#handle = binding.createPool(blocks);
+      Object.freeze(this);
+    }
+    get free() {
+      return binding.poolFree(this.#handle);
+    }
+    release(block) {
+      if (!binding.poolRelease(this.#handle, whole('block', block, 0, this.blocks.length - 1)))
+        throw new TypeError(`block ${block} is not held by anybody`);
+    }
+    static handle(pool) {
+      if (typeof pool !== 'object' || pool === null || !(#handle in pool)) refuse('pool must come from createPool', pool);
+      return pool.#handle;
+    }
+  }
+
+  const options = {
+    interface: (value) => name('interface', value),
+    file: (value) => name('file', value),
+    filter: (value = '') => text('filter', value),
+    exclusion: (value = '') => text('exclusion', value),
+    snaplen: (value = MAX_SNAPLEN) => whole('snaplen', value, 1, MAX_SNAPLEN),
+    promiscuous: (value = false) => flag('promiscuous', value),
+    bufferBytes: (value = 32 * 1024 * 1024) => whole('bufferBytes', value, 1, 0x7fffffff),
+    flushMs: (value = 100) => whole('flushMs', value, 0, 3_600_000),
+  };
+  const optional = ['interface', 'file'];
+  function check(given) {
+    if (typeof given !== 'object' || given === null) refuse('options must be an object', given);
+    for (const key of Object.keys(given)) if (!Object.hasOwn(options, key)) throw new TypeError(`there is no option '${key}'`);
+    if ((given.interface === undefined) === (given.file === undefined))
+      throw new TypeError("exactly one of the options 'interface' and 'file' must be given");
+    const checked = {};
+    for (const [key, of] of Object.entries(options))
+      if (given[key] !== undefined || !optional.includes(key)) checked[key] = of(given[key]);
+    return checked;
+  }
+
+  class Session {
+    #handle;
+    constructor(pool, given, handlers) {
+      const handle = Pool.handle(pool);
+      const checked = check(given);
+      for (const key of ['onCapture', 'onBlock', 'onEnd'])
+        if (typeof handlers?.[key] !== 'function') refuse(`handlers.${key} must be a function`, handlers?.[key]);
+      this.#handle = binding.open(
+        handle,
+        pool.blocks,
+        checked,
+        (id, info) => handlers.onCapture(id, info),
+        (id, block, length, packets, bytes) => handlers.onBlock(id, block, length, packets, bytes),
+        (error) => handlers.onEnd(error),
+      );
+    }
+    setFilter(filter) {
+      return binding.setFilter(this.#handle, false, text('filter', filter));
+    }
+    setExclusion(exclusion) {
+      return binding.setFilter(this.#handle, true, text('exclusion', exclusion));
+    }
+    stats() {
+      return binding.stats(this.#handle);
+    }
+    stop(drain = true) {
+      binding.stop(this.#handle, flag('drain', drain));
+    }
+  }
+
+  return {
+    BLOCK_HEAD,
+    MAX_SNAPLEN,
+    BLOCK_BYTES,
+    version: binding.version,
+    interfaces: binding.interfaces,
+    compile: (filter, linkType, snaplen) =>
+      binding.compile(text('filter', filter), whole('linkType', linkType, 0, 0xffff), whole('snaplen', snaplen, 1, MAX_SNAPLEN)),
+    linkTypeName: (linkType) => binding.linkTypeName(whole('linkType', linkType, 0, 0xffff)),
+    linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),
+    createPool: (blocks) => new Pool(blocks),
+    open: (pool, given, handlers) => new Session(pool, given, handlers),
+  };
+};
