@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { RcapError } from '../errors.ts';
+import type { Environment } from '../options/load.ts';
+import { AGENT, type AgentFlags, readAgentFlags } from './flags.ts';
+
+const PIN = `sha256/${createHash('sha256').update('key').digest('base64')}`;
+const folder = mkdtempSync(join(tmpdir(), 'rcap-test-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function flags(argv: string[], environment: Environment = {}): AgentFlags {
+  const command = readAgentFlags(argv, environment);
+  assert.equal(command.command, 'run');
+  return command as AgentFlags;
+}
+function refused(
+  argv: string[],
+  message: RegExp,
+  hint?: RegExp,
+  environment: Environment = { RCAP_SERVER: 'ir.corp' },
+): void {
+  assert.throws(
+    () => readAgentFlags(argv, environment),
+    (error) => {
+      assert.ok(error instanceof RcapError && error.code === 'USAGE', String(error));
+      assert.match(error.message, message);
+      if (hint) assert.match(error.hint ?? '', hint);
+      return true;
+    },
+  );
+}
+
+test('with a server alone, everything has its default', () => {
+  assert.deepEqual(flags(['--server', 'ir.corp']), {
+    command: 'run',
+    interfaces: [],
+    listInterfaces: false,
+    read: undefined,
+    write: undefined,
+    filter: '',
+    snaplen: 262144,
+    promiscuous: true,
+    bufferBytes: 32 * 2 ** 20,
+    count: undefined,
+    bytes: undefined,
+    durationMs: undefined,
+    server: { host: 'ir.corp', port: 9000 },
+    pin: undefined,
+    ca: undefined,
+    token: undefined,
+    tokenFile: undefined,
+    hostName: undefined,
+    spoolBytes: 64 * 2 ** 20,
+    spoolFull: undefined,
+    verbose: false,
+    quiet: false,
+    json: false,
+  } satisfies AgentFlags);
+});
+
+test('every option does something', () => {
+  const line = `-i eth0 -i 2 -s 96 -p -B 1M -c 5 --bytes 1G --duration 5m --server [::1]:443 --pin ${PIN} --token-file t
+    --host-name h --spool 8M --spool-full wait -v --json not port 22`;
+  assert.deepEqual(flags(line.split(/\s+/)), {
+    ...flags(['--server', 'x']),
+    interfaces: ['eth0', '2'],
+    filter: 'not port 22',
+    snaplen: 96,
+    promiscuous: false,
+    bufferBytes: 2 ** 20,
+    count: 5,
+    bytes: 2 ** 30,
+    durationMs: 300_000,
+    server: { host: '::1', port: 443 },
+    pin: PIN,
+    tokenFile: 't',
+    hostName: 'h',
+    spoolBytes: 8 * 2 ** 20,
+    spoolFull: 'wait',
+    verbose: true,
+    json: true,
+  });
+  const other = flags(['-r', 'in.pcap', '-w', '-', '-q', '--ca', 'c.pem', '--token', 't']);
+  assert.deepEqual([other.read, other.write, other.quiet, other.ca, other.token], ['in.pcap', '-', true, 'c.pem', 't']);
+});
+
+test('options of later versions are unknown', () => {
+  for (const name of ['--spool-dir', '--spool-disk', '--give-up', '--http'])
+    refused([name, 'x'], /there is no such option/);
+});
+
+test('the filter is -f or the words at the end, not both', () => {
+  assert.equal(flags(['--server', 'x', '-f', 'tcp port 080']).filter, 'tcp port 080');
+  assert.equal(flags(['--server', 'x', 'tcp', 'port', '080']).filter, 'tcp port 080');
+  assert.equal(flags(['--server', 'x', '--', 'len', '-', '4', '>', '0']).filter, 'len - 4 > 0');
+  assert.equal(flags(['--server', 'x', '-f', '']).filter, '');
+  refused(['-f', 'tcp', 'port', '80'], /could not use '--filter' and the words 'port 80' together/);
+});
+
+test('words beat a filter from the settings file', () => {
+  const file = join(folder, 'filter.json');
+  writeFileSync(file, JSON.stringify({ filter: 'udp', server: 'x' }));
+  assert.equal(flags(['--settings', file]).filter, 'udp');
+  assert.equal(flags(['--settings', file, 'tcp']).filter, 'tcp');
+});
+
+test('the environment gives server and token, and flags beat it', () => {
+  const environment = { RCAP_SERVER: 'e.corp:1', RCAP_TOKEN: 'secret' };
+  assert.deepEqual(flags([], environment).server, { host: 'e.corp', port: 1 });
+  assert.equal(flags([], environment).token, 'secret');
+  assert.equal(flags(['--token', 'other'], environment).token, 'other');
+  const byFile = flags(['--token-file', 't'], environment);
+  assert.deepEqual([byFile.token, byFile.tokenFile], [undefined, 't']);
+});
+
+test('without a server there must be -w or -D; the error shows the line to type', () => {
+  refused([], /could not send: no --server was given/, /rcap-agent --server HOST:PORT --pin/, {});
+  refused(['-r', 'x.pcap'], /no --server/, undefined, {});
+  assert.equal(flags(['-w', 'x.pcap']).server, undefined);
+  assert.equal(flags(['-D']).listInterfaces, true);
+});
+
+test('-w beats a server from the environment, and conflicts with one on the command line', () => {
+  assert.equal(flags(['-w', 'x'], { RCAP_SERVER: 'x' }).server, undefined);
+  refused(['-w', 'x', '--server', 'y'], /could not use '--write' and '--server' together/);
+});
+
+test('what contradicts itself is refused', () => {
+  refused(['-r', 'x', '-i', 'eth0'], /'--read' and '--interface' together/);
+  refused(['-r', 'x', '-s', '96'], /'--snaplen' and '--read' together/);
+  refused(['-r', 'x', '-p'], /'--no-promiscuous' and '--read' together/);
+  refused(['--pin', PIN, '--ca', 'x'], /'--pin' and '--ca' together/);
+  refused(['--token', 'a', '--token-file', 'b'], /'--token' and '--token-file' together/);
+  refused(['-q', '-v'], /'--verbose' and '--quiet' together/);
+  refused(['-D', '-i', 'eth0'], /'--list-interfaces' and '--interface' together/, /rcap-agent -D/);
+  refused(['-D', 'tcp'], /'--list-interfaces' and '--filter' together/);
+  refused(['-i', 'eth0', '-i', 'eth0'], /'--interface eth0': it was given twice/);
+  assert.equal(flags(['-D', '--json', '-q']).json, true);
+  assert.equal(flags(['-q', '--json', '--server', 'x']).quiet, true);
+});
+
+test('values that are refused', () => {
+  const bad: [string, string][] = [
+    ['--snaplen', '0'],
+    ['--snaplen', '262145'],
+    ['--snaplen', '64K'],
+    ['--count', '0'],
+    ['--count', '-5'],
+    ['--count', '1e6'],
+    ['--bytes', '0'],
+    ['--duration', '10'],
+    ['--duration', '0s'],
+    ['--duration', '25d'],
+    ['--buffer', '2G'],
+    ['--buffer', '1'],
+    ['--spool', '1'],
+    ['--spool-full', 'explode'],
+    ['--server', 'https://x'],
+    ['--server', 'x:0'],
+    ['--pin', 'sha256/x'],
+    ['--host-name', 'x'.repeat(10_000)],
+  ];
+  for (const [name, value] of bad) refused([`${name}=${value}`], new RegExp(`could not use '${name} `));
+});
+
+test('help and version win over everything else that is wrong', () => {
+  const short = readAgentFlags(['-h', '-q', '-v'], {});
+  const full = readAgentFlags(['--help', '-c', 'nonsense'], {});
+  assert.ok(short.command === 'help' && full.command === 'help');
+  assert.ok(short.text.length < full.text.length);
+  assert.deepEqual(readAgentFlags(['-V'], {}), { command: 'version' });
+  assert.deepEqual(readAgentFlags(['--version', '--settings', '/none'], {}), { command: 'version' });
+});
+
+test('letters are those of tcpdump', () => {
+  const letters = Object.fromEntries(
+    AGENT.options.flatMap((option) => ('short' in option ? [[option.short, option.name]] : [])),
+  );
+  assert.deepEqual(letters, {
+    i: 'interface',
+    D: 'list-interfaces',
+    r: 'read',
+    w: 'write',
+    f: 'filter',
+    s: 'snaplen',
+    p: 'no-promiscuous',
+    B: 'buffer',
+    c: 'count',
+    v: 'verbose',
+    q: 'quiet',
+    V: 'version',
+    h: 'help',
+  });
+});

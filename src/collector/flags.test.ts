@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { RcapError } from '../errors.ts';
+import { readCollectorFlags, type ServeFlags } from './flags.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'rcap-test-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const read = (line: string) => readCollectorFlags(line.split(' ').filter(Boolean), {});
+function refused(line: string, message: RegExp, hint?: RegExp): void {
+  assert.throws(
+    () => read(line),
+    (error) => {
+      assert.ok(error instanceof RcapError && error.code === 'USAGE', String(error));
+      assert.match(error.message, message);
+      if (hint) assert.match(error.hint ?? '', hint);
+      return true;
+    },
+  );
+}
+const DEFAULTS: ServeFlags = {
+  command: 'serve',
+  listen: { host: '0.0.0.0', port: 9000 },
+  captures: './captures',
+  state: './state',
+  tls: undefined,
+  rotateBytes: 256 * 2 ** 20,
+  rotateAgeMs: 60_000,
+  rotateIdleMs: 10_000,
+  timestamps: 'nano',
+  syncBytes: 4 * 2 ** 20,
+  syncMs: 20,
+  maxConnections: 1024,
+  verbose: false,
+  quiet: false,
+  json: false,
+};
+
+test('serve is what it does without a command, with these defaults', () => {
+  assert.deepEqual(read(''), DEFAULTS);
+  assert.deepEqual(read('serve'), DEFAULTS);
+});
+
+test('every option of serve does something', () => {
+  const line = `--listen [::]:0 --captures c --state s --tls-cert c.pem --tls-key k.pem --rotate-bytes 1M --rotate-age 5m --rotate-idle 1s
+    --timestamps micro --sync-bytes 64K --sync-time 0ms --max-connections 1 -v --json`;
+  assert.deepEqual(read(line.replace(/\s+/g, ' ')), {
+    command: 'serve',
+    listen: { host: '::', port: 0 },
+    captures: 'c',
+    state: 's',
+    tls: { cert: 'c.pem', key: 'k.pem' },
+    rotateBytes: 2 ** 20,
+    rotateAgeMs: 300_000,
+    rotateIdleMs: 1000,
+    timestamps: 'micro',
+    syncBytes: 65_536,
+    syncMs: 0,
+    maxConnections: 1,
+    verbose: true,
+    quiet: false,
+    json: true,
+  } satisfies ServeFlags);
+});
+
+test('token and pin, with --state before or after', () => {
+  assert.deepEqual(read('token new --state s --label ir-7 --host web-1 --expires 24h --uses 3'), {
+    command: 'token new',
+    state: 's',
+    json: false,
+    label: 'ir-7',
+    host: 'web-1',
+    expiresMs: 86_400_000,
+    uses: 3,
+  });
+  assert.deepEqual(read('--state s token list --json'), { command: 'token list', state: 's', json: true });
+  assert.deepEqual(read('token --state s revoke 1a2b'), {
+    command: 'token revoke',
+    state: 's',
+    json: false,
+    id: '1a2b',
+  });
+  assert.deepEqual(read('pin'), { command: 'pin', state: './state', json: false });
+});
+
+test('commands that are refused', () => {
+  refused('srve', /could not use 'srve': there is no such command/, /did you mean serve\?/);
+  refused('token', /could not use 'token' alone/, /token new/);
+  refused('token nwe', /could not use 'token nwe'/, /did you mean token new\?/);
+  refused('token revoke', /no ID was given/, /token revoke ID/);
+  refused('token revoke a b', /could not use 'b'/);
+  refused('token list extra', /could not use 'extra'/);
+  refused('pin extra', /could not use 'extra'/);
+  refused('serve extra', /could not use 'extra'/);
+  refused('a b c d', /could not use 'd'|no such command/);
+});
+
+test('options belong to their command', () => {
+  refused('--label x', /could not use '--label' with 'rcap-collector'/);
+  refused('pin --listen x', /could not use '--listen' with 'rcap-collector pin'/, /rcap-collector pin --help/);
+  refused('token list --uses 2', /'--uses' with 'rcap-collector token list'/);
+});
+
+test('what contradicts itself is refused', () => {
+  refused('--tls-cert x', /'--tls-cert' alone/, /--tls-key FILE/);
+  refused('--tls-key x', /'--tls-key' alone/, /--tls-cert FILE/);
+  refused('-q -v', /'--verbose' and '--quiet' together/);
+});
+
+test('values that are refused', () => {
+  for (const line of [
+    '--listen :9000',
+    '--rotate-bytes 1',
+    '--rotate-age 1',
+    '--rotate-age 0s',
+    '--sync-time 11s',
+    '--max-connections 0',
+    '--timestamps pico',
+    'token new --uses 0',
+    'token new --expires 5',
+  ]) {
+    refused(line, /could not use '--/);
+  }
+});
+
+test('options of later versions are unknown', () => {
+  refused('--http 127.0.0.1:8080', /there is no such option/);
+});
+
+test('help is that of the command', () => {
+  const help = (line: string) => {
+    const command = read(line);
+    assert.ok(command.command === 'help');
+    return command.text;
+  };
+  assert.match(help('--help'), /^Usage: rcap-collector \[serve\] \[options\]\n[^]*--listen[^]*token revoke ID/);
+  assert.match(help('token new --help'), /^Usage: rcap-collector token new [^]*--expires/);
+  assert.doesNotMatch(help('token new --help'), /--listen/);
+  assert.match(help('token --help'), /^Usage: rcap-collector \[serve\]/);
+  assert.match(help('pin -h'), /^Usage: rcap-collector pin/);
+  assert.deepEqual(read('-V'), { command: 'version' });
+});
+
+test('one settings file serves all commands', () => {
+  const file = join(folder, 'settings.json');
+  writeFileSync(file, JSON.stringify({ state: '/var/lib/rcap', listen: '[::]:443', 'max-connections': 5 }));
+  assert.equal(readCollectorFlags(['pin', '--settings', file], {}).command, 'pin');
+  const serve = readCollectorFlags(['--settings', file, '--max-connections', '6'], {}) as ServeFlags;
+  assert.deepEqual([serve.state, serve.listen.port, serve.maxConnections], ['/var/lib/rcap', 443, 6]);
+});
