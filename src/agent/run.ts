@@ -24,6 +24,9 @@ export interface Capture {
   number: number;
   info: CaptureInfo;
   ledger: Ledger;
+  /** Its source has ended, its end mark is on the way. */
+  ending: boolean;
+  /** And acknowledged. */
   ended: boolean;
 }
 
@@ -144,7 +147,8 @@ export class Run {
     const chosen = plan.interfaces.length ? plan.interfaces.map((w) => findInterface(list, w)) : [defaultInterface(list, connection)];
     const exclusion = connection ? ownTraffic(connection.remoteAddress, connection.remotePort) : '';
     for (const device of new Set(chosen)) {
-      this.#open((h) => openLive(this.#addon, pool, { ...plan, interface: device, exclusion }, h));
+      const { filter, snaplen, promiscuous, bufferBytes } = plan;
+      this.#open((h) => openLive(this.#addon, pool, { interface: device, filter, exclusion, snaplen, promiscuous, bufferBytes }, h));
     }
   }
 
@@ -161,7 +165,7 @@ export class Run {
   }
 
   #capture(captures: Map<number, Capture>, id: number, info: CaptureInfo): void {
-    const capture: Capture = { number: this.#captures.length + 1, info, ledger: emptyLedger(), ended: false };
+    const capture: Capture = { number: this.#captures.length + 1, info, ledger: emptyLedger(), ending: false, ended: false };
     captures.set(id, capture);
     this.#captures.push(capture);
     this.#sink.start(capture);
@@ -188,7 +192,10 @@ export class Run {
     entry.ended = true;
     if (error) this.#report(error);
     this.#count();
-    for (const capture of entry.captures.values()) this.#sink.end(capture, error?.message ?? (this.#reason || 'end of file'));
+    for (const capture of entry.captures.values()) {
+      capture.ending = true;
+      this.#sink.end(capture, error?.message ?? (this.#reason || 'end of file'));
+    }
     this.#settle();
   }
 
@@ -218,7 +225,7 @@ export class Run {
 
   #tick(): void {
     this.#count();
-    for (const c of this.#captures) if (!c.ended) this.#sink.counters(c);
+    for (const c of this.#captures) if (!c.ending) this.#sink.counters(c);
     this.#events.progress({
       ledger: sum(this.#captures.map((c) => c.ledger)),
       spoolHeld: this.#sink.held(),

@@ -30,6 +30,9 @@ export interface Sink {
   close(abort: boolean): Promise<void>;
 }
 
+/** Entries that wait to be sent, beyond which counters are left out. */
+const MANY = 16;
+
 export function uploadSink(upload: NonNullable<Plan['upload']>, plan: Plan, spoolBytes: number, run: Uint8Array, events: SinkEvents): Sink {
   const spool = new Spool(spoolBytes, plan.spoolFull);
   let uplink: Uplink | undefined;
@@ -66,7 +69,10 @@ export function uploadSink(upload: NonNullable<Plan['upload']>, plan: Plan, spoo
       this.count(capture);
       note(capture, { captureEnd: { capture: capture.number, reason, counters: countersOf(capture), lastSequence } });
     },
-    counters: (capture) => uplink?.send({ counters: countersOf(capture) }),
+    counters(capture) {
+      // Behind a full spool they would be old when they arrive; the packets themselves are a sign of life.
+      if (spool.waiting < MANY) note(capture, { counters: countersOf(capture) });
+    },
     count(capture) {
       const { ledger } = capture;
       const dropped = spool.dropped(capture.number);

@@ -64,6 +64,11 @@ export class Spool {
     return this.#held;
   }
 
+  /** Entries that wait to be sent. */
+  get waiting(): number {
+    return this.#unsent.length;
+  }
+
   /** What was dropped of a capture so far. */
   dropped(capture: number): { packets: number; packetBytes: number } {
     return this.#line(capture).dropped;

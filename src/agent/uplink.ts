@@ -33,7 +33,6 @@ export class Uplink {
   readonly #socket: TLSSocket;
   readonly #spool: Spool;
   readonly #events: UplinkEvents;
-  readonly #urgent: Uint8Array[] = [];
   #writing = false;
   #closing = false;
   #over = false;
@@ -63,16 +62,10 @@ export class Uplink {
     return this.#socket.remoteAddress ?? '';
   }
 
-  /** Sends a message as soon as the write under way is done, before what is spooled. */
-  send(message: rcap.v1.IAgentMessage): void {
-    this.#urgent.push(AgentMessage.encodeDelimited(message).finish());
-    this.pump();
-  }
-
   /** Sends what is there. Called whenever the spool got something. */
   pump(): void {
     if (this.#writing || this.#over) return;
-    const bytes = this.#urgent.shift() ?? this.#fromSpool();
+    const bytes = this.#fromSpool();
     if (!bytes) return;
     // One write under way at a time: a queue of Node's would be copied together by its TLS layer.
     this.#writing = true;

@@ -21,7 +21,7 @@ export function openReplay(addon: Addon, pool: Pool, options: ReplayOptions, han
     (info) => ({
       linkType: info.linkType,
       snaplen: info.snaplen,
-      interface: info.interface || name,
+      interface: info.interface || name.replace(/\.(pcap|pcapng|cap)$/, ''),
       friendlyName: info.description,
       addresses: [],
       effectiveFilter: info.filter,

@@ -52,7 +52,7 @@ export function walkRecords(bytes: Uint8Array, snaplen: number): RecordWalk {
   let at = 0;
   while (at + RECORD_HEADER_BYTES <= bytes.length) {
     const captured = view.getUint32(at + 8, true);
-    if (captured > snaplen || captured > view.getUint32(at + 12, true)) {
+    if (captured > snaplen || captured > view.getUint32(at + 12, true) || isNoTime(view, at)) {
       walk.damaged = true;
       break;
     }
@@ -66,6 +66,13 @@ export function walkRecords(bytes: Uint8Array, snaplen: number): RecordWalk {
   }
   walk.bytes = at;
   return walk;
+}
+
+/** A fraction that no clock shows; or zeros only, which is how a file that lost power may end. */
+function isNoTime(view: DataView, at: number): boolean {
+  if (view.getUint32(at + 4, true) >= 1_000_000_000) return true;
+  for (let i = 0; i < RECORD_HEADER_BYTES; i += 4) if (view.getUint32(at + i, true) !== 0) return false;
+  return true;
 }
 
 /** Time of the record at `at` as RFC 3339 with all its digits. */

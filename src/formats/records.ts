@@ -205,6 +205,8 @@ export function skipField(b: Uint8Array, at: number, end: number): number {
   const tag = readVarint(b, at, end);
   const field = Math.floor(tag.value / 8);
   if (field < 1 || field > 0x1fff_ffff) throw new RecordError('a field number is out of range');
+  // Else a field that we know would pass for an unknown one here, and not in another reader.
+  if (tag.next - at > 1 && b[tag.next - 1] === 0) throw new RecordError('a tag is longer than it must be');
   let next = tag.next;
   const wireType = tag.value % 8;
   if (wireType === 0) next = readVarint(b, next, end).next;

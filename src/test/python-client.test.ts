@@ -1,0 +1,175 @@
+/** A client that shares no line with ours, written from proto/README.md, against a real collector. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { before, describe, it, type TestContext } from 'node:test';
+import { pcapBytes, somePackets, type TestFile, type TestPacket } from './pcap-bytes.ts';
+import {
+  cleaner,
+  Collector,
+  type Finished,
+  lacks,
+  PYTHON_CLIENT,
+  rewritten,
+  run,
+  temporaryFolder,
+  tshark,
+} from './support.ts';
+
+const packets: TestPacket[] = [
+  ...somePackets(300),
+  { seconds: 0, nanoseconds: 1000, data: Buffer.from('empty times: 1970') },
+  { seconds: 0xffff_ffff, nanoseconds: 999_999_000, data: Buffer.from('and 2106') },
+  { seconds: 1_700_000_100, nanoseconds: 123_456_000, data: Buffer.alloc(0) },
+  { seconds: 1_700_000_100, nanoseconds: 123_457_000, data: Buffer.alloc(1, 0xff) },
+  { seconds: 1_700_000_101, nanoseconds: 0, data: Buffer.alloc(96, 7), original: 9000 },
+  { seconds: 1_700_000_101, nanoseconds: 0, data: Buffer.alloc(65_536, 1) },
+  { seconds: 1_700_000_099, nanoseconds: 5000, data: Buffer.alloc(262_144, 2) },
+];
+const FIELDS = ['frame.time_epoch', 'frame.len', 'frame.cap_len', 'frame.encap_type'];
+
+describe('a client in Python', { skip: lacks('python3', 'tshark', 'tcpdump', 'openssl'), timeout: 300_000 }, () => {
+  const suite = cleaner();
+  let collector: Collector;
+  let folder: string;
+  let serial = 0;
+
+  before(async () => {
+    folder = temporaryFolder(suite);
+    collector = await Collector.start(suite);
+  });
+
+  /** Sends a file; returns what the client printed, the input and the file that came out. */
+  async function send(t: TestContext, file: Uint8Array, args: string[] = [], port = collector.port) {
+    const input = join(folder, `${++serial}.pcap`);
+    writeFileSync(input, file);
+    const host = `python-${serial}`;
+    const token = await collector.token('--host', host);
+    const to = ['--server', `127.0.0.1:${port}`, '--token', token, '--host-name', host];
+    const trust = args.includes('--ca') ? [] : ['--pin', collector.pin];
+    const ended = await run(t, 'python3', [PYTHON_CLIENT, ...to, ...trust, ...args, input]);
+    const outputs = collector.published().filter((f) => f.includes(`/${host}/`));
+    return { input, ended, output: outputs[0]!, outputs };
+  }
+
+  function assertSame({
+    input,
+    ended,
+    output,
+    outputs,
+  }: {
+    input: string;
+    ended: Finished;
+    output: string;
+    outputs: string[];
+  }) {
+    assert.equal(ended.code, 0, ended.stderr + ended.stdout);
+    assert.equal(outputs.length, 1);
+    assert.deepEqual(tshark(output, ...FIELDS), tshark(input, ...FIELDS));
+    // Every byte, file header included.
+    assert.ok(rewritten(output).equals(rewritten(input)));
+    assert.ok(readFileSync(output).equals(rewritten(input)));
+  }
+
+  const forms: TestFile[] = [{}, { micro: true }, { bigEndian: true }, { bigEndian: true, micro: true }];
+  for (const form of forms) {
+    it(`sends a file in ${form.bigEndian ? 'big' : 'little'} endian, ${form.micro ? 'micro' : 'nano'}seconds`, async (t) => {
+      const sent = await send(t, pcapBytes(packets, form));
+      assertSame(sent);
+      const bytes = packets.reduce((sum, p) => sum + p.data.length, 0);
+      assert.deepEqual(JSON.parse(sent.ended.stdout), {
+        packets: packets.length,
+        bytes,
+        batches: 4,
+        acknowledged: 4,
+        ended: true,
+        refused: null,
+      });
+    });
+  }
+
+  for (const [linkType, name] of [
+    [101, 'raw IP'],
+    [113, 'Linux cooked'],
+    [127, 'radiotap'],
+    [189, 'USB, which Arkime does not know'],
+  ] as const) {
+    it(`keeps link type ${linkType}: ${name}`, async (t) =>
+      assertSame(await send(t, pcapBytes(somePackets(10), { linkType, snaplen: 2000 }))));
+  }
+
+  it('is understood in unusual but legal encodings', async (t) => {
+    assertSame(await send(t, pcapBytes(packets), ['--odd']));
+  });
+  it('may send a packet a batch', async (t) => {
+    const sent = await send(t, pcapBytes(packets), ['--batch', '1']);
+    assertSame(sent);
+    assert.equal(JSON.parse(sent.ended.stdout).acknowledged, packets.length);
+  });
+  it('may send a byte a TLS record', async (t) => {
+    assertSame(await send(t, pcapBytes(packets.slice(0, 20)), ['--piece', '1', '--odd', '--batch', '3']));
+  });
+  it('may reach the collector a byte a TCP segment', async (t) => {
+    const port = await byteByByte(t, collector.port);
+    assertSame(await send(t, pcapBytes(packets.slice(0, 10)), ['--batch', '3'], port));
+  });
+  it('may send a capture without packets, which makes no file', async (t) => {
+    const { ended, outputs } = await send(t, pcapBytes([]));
+    assert.equal(ended.code, 0, ended.stderr + ended.stdout);
+    assert.deepEqual(outputs, []);
+  });
+
+  it("computes the pin as openssl does, and refuses another's", async (t) => {
+    const key = execFileSync('openssl', [
+      'pkey',
+      '-in',
+      join(collector.state, 'key.pem'),
+      '-pubout',
+      '-outform',
+      'DER',
+    ]);
+    const hash = execFileSync('openssl', ['dgst', '-sha256', '-binary'], { input: key });
+    assert.equal(collector.pin, `sha256/${hash.toString('base64')}`);
+    const { ended, outputs } = await send(t, pcapBytes(packets), [
+      '--pin',
+      `sha256/${Buffer.alloc(32).toString('base64')}`,
+    ]);
+    assert.equal(ended.code, 1);
+    assert.match(ended.stderr, /another key: sha256\//);
+    assert.deepEqual(outputs, []);
+  });
+  it('verifies a certificate by its CA file and name', async (t) => {
+    const ca = ['--ca', join(collector.state, 'cert.pem')];
+    assertSame(await send(t, pcapBytes(packets), [...ca, '--name', 'rcap-collector']));
+    const { ended } = await send(t, pcapBytes(packets), [...ca, '--name', 'another.example']);
+    assert.match(ended.stderr, /CERTIFICATE_VERIFY_FAILED/);
+  });
+  it('hears why it is refused', async (t) => {
+    const { ended } = await send(t, pcapBytes(packets), ['--token', 'nonsense']);
+    assert.equal(ended.code, 1);
+    assert.deepEqual(JSON.parse(ended.stdout).refused, [2, 'the token has not the form of one']);
+  });
+});
+
+/** Passes bytes on one write at a time, towards the collector. */
+async function byteByByte(t: TestContext, port: number): Promise<number> {
+  const sockets: Socket[] = [];
+  const server = createServer((client) => {
+    const onward = connect({ port, host: '127.0.0.1', noDelay: true });
+    sockets.push(client, onward);
+    for (const s of [client, onward]) s.on('error', () => {});
+    onward.pipe(client);
+    client.on('data', (chunk) => {
+      for (const byte of chunk) onward.write(Buffer.of(byte));
+    });
+    client.on('end', () => onward.end());
+  });
+  t.after(() => {
+    server.close();
+    for (const s of sockets) s.destroy();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as { port: number }).port;
+}
