@@ -98,7 +98,7 @@ node_24() {
   echo "$want" >$stamp
 }
 npm_packages() {
-  want=$(fingerprint package-lock.json native/package.json)
+  want=$(fingerprint package-lock.json)
   stamp=node_modules/.rcap-setup
   stamped $stamp "$want" && return 0
   step 'installing npm packages' npm ci --ignore-scripts --loglevel=error
