@@ -50,7 +50,8 @@ export class RecordWriter {
     let last = 0;
     while (at < end) {
       if (b[at] !== PACKET_TAG) {
-        if (b[at]! < PACKET_TAG - 2) throw new RecordError('capture, sequence and first_packet must come before the packets');
+        if (b[at]! < PACKET_TAG - 2)
+          throw new RecordError('capture, sequence and first_packet must come before the packets');
         at = skipField(b, at, end);
         continue;
       }
@@ -117,9 +118,11 @@ export class RecordWriter {
         at = next;
       }
 
-      if (captured > snaplen) throw new RecordError(`a packet of ${captured} bytes is longer than the snaplen ${snaplen}`);
+      if (captured > snaplen)
+        throw new RecordError(`a packet of ${captured} bytes is longer than the snaplen ${snaplen}`);
       if (original === 0) original = captured;
-      else if (original < captured) throw new RecordError(`original_length ${original} is below the captured length ${captured}`);
+      else if (original < captured)
+        throw new RecordError(`original_length ${original} is below the captured length ${captured}`);
       if (original > 0xffff_ffff) throw new RecordError('original_length is no 32-bit number');
       if (out + 16 + captured > outEnd) return -1;
       if (++packets > MAX_BATCH_PACKETS) throw new RecordError(`a batch holds more than ${MAX_BATCH_PACKETS} packets`);
