@@ -1,52 +1,64 @@
-// Checks, then all tests; ends with the line "N passed, N failed". Words choose files by a part of their path
-// (npm test -- src/options); then the checks are left out.
+// Checks, builds the executables, runs all tests, and ends with the line "N passed, N failed". Words choose files by a part
+// of their path (npm test -- src/options); then only what those files need is done.
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 
-/** Most files have to do with time, so more at once than there are cores makes them fail. */
+/** Many tests have to do with time: more files at once than there are cores would make them fail. */
 const FILES_AT_ONCE = 2;
 const FILE_TIMEOUT_MS = 10 * 60_000;
 
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
 const root = join(import.meta.dirname, '..');
-const words = process.argv.slice(2);
 
-const checksFailed =
-  words.length === 0 && spawnSync(process.execPath, ['scripts/check.ts'], { cwd: root, stdio: 'inherit' }).status !== 0;
-const all = globSync(['src/**/*.test.ts', 'native/test/**/*.test.{js,ts}'], {
-  cwd: root,
-  exclude: ['**/node_modules/**'],
-});
-const files = all.filter((file) => words.length === 0 || words.some((word) => file.includes(word))).toSorted();
+/** Another script of this folder, as if it were one test. */
+function runScript(name: string): boolean {
+  return spawnSync(process.execPath, [`scripts/${name}.ts`], { cwd: root, stdio: 'inherit' }).status === 0;
+}
 
-const counts = files.length === 0 ? { passed: 0, failed: 0, skipped: 0 } : await runFiles(files);
-// The checks count as one test, so that the closing line tells the whole truth.
-if (words.length === 0) counts[checksFailed ? 'failed' : 'passed']++;
-const ran = counts.passed + counts.failed - (words.length === 0 ? 1 : 0);
-if (ran === 0)
-  console.error(
-    `test: error: no test ran\ntest: hint: ${words.length > 0 ? 'npm test' : 'are there files *.test.ts in src/?'}`,
-  );
-process.exitCode = ran === 0 || counts.failed > 0 ? 1 : 0;
-console.log(
-  `${counts.passed} passed, ${counts.failed} failed${counts.skipped > 0 ? `, ${counts.skipped} skipped` : ''}`,
-);
-
-async function runFiles(relative: string[]): Promise<{ passed: number; failed: number; skipped: number }> {
-  const total = { passed: 0, failed: 0, skipped: 0 };
+async function runFiles(files: string[]): Promise<Counts> {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  if (files.length === 0) return counts;
   const stream = run({
     cwd: root,
-    files: relative.map((file) => join(root, file)),
+    files: files.map((file) => join(root, file)),
     concurrency: FILES_AT_ONCE,
     timeout: FILE_TIMEOUT_MS,
   });
   stream.on('test:summary', ({ file, counts: { tests, passed, skipped, todo } }) => {
-    // One summary a file, and one without a file name for all.
-    if (file === undefined)
-      Object.assign(total, { passed, failed: tests - passed - skipped - todo, skipped: skipped + todo });
+    // One summary for each file, and one without a name for all of them.
+    if (file !== undefined) return;
+    Object.assign(counts, { passed, failed: tests - passed - skipped - todo, skipped: skipped + todo });
   });
   for await (const text of stream.compose(spec)) process.stdout.write(text);
-  return total;
+  return counts;
 }
+
+async function main(words: string[]): Promise<boolean> {
+  const all = globSync(['src/**/*.test.ts', 'native/test/**/*.test.{js,ts}'], {
+    cwd: root,
+    exclude: ['**/node_modules/**'],
+  });
+  const files = all.filter((file) => words.length === 0 || words.some((word) => file.includes(word))).toSorted();
+  const before: string[] = [];
+  if (words.length === 0) before.push('check');
+  // Whole programs are tested there, also as executables.
+  if (files.some((file) => file.startsWith('src/test/'))) before.push('package');
+  const failedBefore = before.filter((name) => !runScript(name));
+  const { passed, failed, skipped } = await runFiles(files);
+  for (const name of failedBefore) console.log(`failed before the tests: ${name}`);
+  if (passed + failed === 0)
+    console.log(`test: error: no test ran\ntest: hint: npm test${words.length > 0 ? '' : ' in a whole checkout'}`);
+  const allFailed = failed + failedBefore.length;
+  const allPassed = passed + before.length - failedBefore.length;
+  console.log(`${allPassed} passed, ${allFailed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+  return passed + failed > 0 && allFailed === 0;
+}
+
+process.exitCode = (await main(process.argv.slice(2))) ? 0 : 1;
