@@ -85,8 +85,10 @@ export class Spool {
   /** Takes a block over; the first `packets` of it, up to `end`. */
   add(capture: number, block: Block): void {
     const line = this.#line(capture);
-    const whole = block.end > block.bytes.length / 2;
-    const bytes = whole ? block.bytes : block.bytes.slice(0, block.end);
+    // A full spool that waits keeps blocks whatever is in them, else the pool would never run empty.
+    const whole = block.end > block.bytes.length / 2 || (!this.#drop && this.#held >= this.#limit);
+    // Not slice(), which copies nothing where a Buffer comes.
+    const bytes = whole ? block.bytes : new Uint8Array(block.bytes.subarray(0, block.end));
     if (!whole) block.release();
     const batch: Batch = {
       kind: 'batch',
@@ -137,7 +139,8 @@ export class Spool {
     const at = this.#unsent.findIndex((e) => e.kind === 'batch');
     if (at < 0) return false;
     const batch = this.#unsent[at] as Batch;
-    const before = this.#unsent.slice(0, at).find((e) => e.kind === 'gap' && e.capture === batch.capture) as Gap | undefined;
+    const before = this.#unsent.slice(0, at).find((e) => e.kind === 'gap' && e.capture === batch.capture) as
+      Gap | undefined;
     if (before) {
       before.lastSequence = batch.sequence;
       before.packets += batch.packets;
@@ -165,8 +168,11 @@ export class Spool {
 
   #line(capture: number): Line {
     let line = this.#lines.get(capture);
-    if (!line) this.#lines.set(capture, (line = { nextSequence: 1, nextPacket: 1, unacknowledged: [], dropped: { packets: 0, packetBytes: 0 } }));
+    if (!line)
+      this.#lines.set(
+        capture,
+        (line = { nextSequence: 1, nextPacket: 1, unacknowledged: [], dropped: { packets: 0, packetBytes: 0 } }),
+      );
     return line;
   }
 }
-
