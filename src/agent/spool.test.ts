@@ -164,7 +164,7 @@ test('notes keep their place and are never dropped', () => {
     all.map((e) => e.kind),
     ['note', 'gap', 'batch', 'note'],
   );
-  assert.ok(all[0]!.kind === 'note' && all[0].message === start);
+  assert.ok(all[0]?.kind === 'note' && all[0].message === start);
   assert.equal(spool.next(), undefined);
 });
 

@@ -1,6 +1,7 @@
 /** The list of interfaces, and which one a user means. */
 import type { Interface } from 'node-pcap-native';
 import { RcapError } from '../errors.ts';
+import { nearest } from '../options/near.ts';
 
 /** The one that NAME or NUMBER means: a number of the list, a name, or a friendly name (case doesn't matter there). */
 export function findInterface(list: Interface[], wanted: string): Interface {
@@ -9,9 +10,17 @@ export function findInterface(list: Interface[], wanted: string): Interface {
     list.find((i) => String(i.number) === wanted) ??
     list.find((i) => i.description?.toLowerCase() === wanted.toLowerCase());
   if (found) return found;
-  const near = list.map((i) => i.name).find((name) => distance(name, wanted) <= 2);
+  const near = nearest(
+    wanted,
+    list.map((i) => i.name),
+  );
   throw new RcapError('NO_SUCH_INTERFACE', `could not find interface '${printable(wanted)}'`, {
-    hint: near ? `did you mean -i ${near}?` : `'rcap-agent -D' lists them: ${list.map((i) => i.name).slice(0, 8).join(', ')}`,
+    hint: near
+      ? `did you mean -i ${near}?`
+      : `'rcap-agent -D' lists them: ${list
+          .map((i) => i.name)
+          .slice(0, 8)
+          .join(', ')}`,
   });
 }
 
@@ -39,16 +48,3 @@ export function listLine(i: Interface): string {
 
 // eslint-disable-next-line no-control-regex
 const printable = (s: string) => s.slice(0, 100).replace(/[\u0000-\u001f\u007f]/g, '?');
-
-function distance(a: string, b: string): number {
-  if (Math.abs(a.length - b.length) > 2) return 3;
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length]!;
-}

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createPublicKey, randomBytes, webcrypto } from 'node:crypto';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { test, type TestContext } from 'node:test';
+import * as tls from 'node:tls';
+import 'reflect-metadata';
+import * as x509 from '@peculiar/x509';
+import { RcapError } from '../errors.ts';
+import { connectOptions, pinOf, pinOfCertificate, TLS_OPTIONS, type Trust, verifyPeer } from './tls.ts';
+
+interface Certificate {
+  pem: string;
+  key: string;
+  name: string;
+  keys: CryptoKeyPair;
+}
+type CryptoKeyPair = Awaited<ReturnType<typeof newKeys>>;
+
+const DAY = 86_400_000;
+const newKeys = () => webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+
+async function certificate(options: {
+  issuer?: Certificate;
+  names?: [type: 'dns' | 'ip', value: string][];
+  ca?: boolean;
+  notBefore?: number;
+  notAfter?: number;
+}): Promise<Certificate> {
+  const keys = await newKeys();
+  const name = `CN=rcap test ${randomBytes(4).toString('hex')}`;
+  const { issuer, names = [['ip', '127.0.0.1']], ca = false, notBefore = -DAY, notAfter = DAY } = options;
+  const made = await x509.X509CertificateGenerator.create(
+    {
+      serialNumber: `01${randomBytes(8).toString('hex')}`,
+      subject: name,
+      issuer: issuer?.name ?? name,
+      notBefore: new Date(Date.now() + notBefore),
+      notAfter: new Date(Date.now() + notAfter),
+      signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
+      publicKey: keys.publicKey as never,
+      signingKey: (issuer?.keys ?? keys).privateKey as never,
+      extensions: [
+        new x509.BasicConstraintsExtension(ca, undefined, true),
+        new x509.SubjectAlternativeNameExtension(names.map(([type, value]) => ({ type, value }))),
+      ],
+    },
+    webcrypto as never,
+  );
+  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
+  return {
+    pem: made.toString('pem'),
+    key: `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`,
+    name,
+    keys,
+  };
+}
+
+const authority = await certificate({ ca: true });
+const own = await certificate({});
+
+/** A TLS server on loopback with this certificate; closed after the test. */
+async function serve(
+  t: TestContext,
+  { pem, key }: Certificate,
+  options: tls.TlsOptions = TLS_OPTIONS,
+): Promise<number> {
+  const server = tls.createServer({ ...options, cert: pem, key }, (socket) => {
+    socket.on('error', () => {});
+    socket.resume();
+  });
+  server.on('tlsClientError', () => {});
+  t.after(() => server.close());
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+/** Connects as the agent does. Undefined when the peer is trusted, else the error. */
+async function trusts(t: TestContext, port: number, trust: Trust, host = '127.0.0.1'): Promise<RcapError | undefined> {
+  const lookup = (_: string, __: object, found: (e: null, list: { address: string; family: number }[]) => void) =>
+    found(null, [{ address: '127.0.0.1', family: 4 }]);
+  const socket = tls.connect({ ...connectOptions(host, trust), port, lookup: lookup as never });
+  t.after(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  assert.equal(socket.getProtocol(), 'TLSv1.3');
+  try {
+    verifyPeer(socket, `${host}:${port}`, trust);
+    return undefined;
+  } catch (e) {
+    assert.ok(e instanceof RcapError);
+    assert.equal(e.code, 'CERTIFICATE');
+    return e;
+  } finally {
+    socket.destroy();
+  }
+}
+
+test('a pin is what OpenSSL makes of the public key', (t) => {
+  assert.match(pinOfCertificate(own.pem), /^sha256\/[A-Za-z0-9+/]{43}=$/);
+  assert.equal(pinOf(createPublicKey(own.key)), pinOfCertificate(own.pem));
+  const script =
+    'openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64';
+  const { status, stdout } = spawnSync('sh', ['-c', script], { input: own.pem, encoding: 'utf8' });
+  if (status !== 0 || !stdout) t.skip('the comparison needs openssl');
+  else assert.equal(`sha256/${stdout.trim()}`, pinOfCertificate(own.pem));
+});
+
+test('a self-signed certificate with the right pin is trusted, whatever names and dates are in it', async (t) => {
+  const old = await certificate({ notBefore: -3 * DAY, notAfter: -DAY, names: [['dns', 'elsewhere.example']] });
+  for (const c of [own, old])
+    assert.equal(await trusts(t, await serve(t, c), { pin: pinOfCertificate(c.pem) }), undefined);
+});
+
+test('another pin is refused, even of a certificate that a CA signed; the message says which was seen, the hint what to type', async (t) => {
+  const signed = await certificate({ issuer: authority });
+  for (const c of [own, signed]) {
+    const seen = pinOfCertificate(c.pem);
+    const wanted = pinOfCertificate(authority.pem);
+    const error = await trusts(t, await serve(t, c), { pin: wanted });
+    assert.match(error!.message, /^could not trust '127\.0\.0\.1:\d+': its pin is sha256/);
+    assert.ok(error!.message.includes(seen) && error!.message.includes(wanted));
+    assert.ok(error!.hint!.includes(`--pin ${seen}`));
+  }
+});
+
+test('what the given CA signed is trusted, by address and by name', async (t) => {
+  const ca = { ca: authority.pem };
+  const port = await serve(
+    t,
+    await certificate({
+      issuer: authority,
+      names: [
+        ['ip', '127.0.0.1'],
+        ['dns', 'collector.example'],
+      ],
+    }),
+  );
+  assert.equal(await trusts(t, port, ca), undefined);
+  assert.equal(await trusts(t, port, ca, 'collector.example'), undefined);
+});
+
+test('a self-signed certificate that is given as the CA is trusted', async (t) => {
+  assert.equal(await trusts(t, await serve(t, own), { ca: own.pem }), undefined);
+});
+
+test('without the right CA, for another name, or at another time nobody is trusted, and the hint has the pin', async (t) => {
+  const other = await certificate({ ca: true });
+  const ca = { ca: authority.pem };
+  const cases: [Certificate, Trust, host: string, words: RegExp][] = [
+    [own, ca, '127.0.0.1', /self-signed/],
+    [own, 'system', '127.0.0.1', /self-signed/],
+    [await certificate({ issuer: other }), ca, '127.0.0.1', /a CA that is not trusted here/],
+    [await certificate({ issuer: authority }), 'system', '127.0.0.1', /a CA that is not trusted here/],
+    [
+      await certificate({ issuer: authority, names: [['dns', 'elsewhere.example']] }),
+      ca,
+      '127.0.0.1',
+      /for another name/,
+    ],
+    [
+      await certificate({ issuer: authority, names: [['dns', 'elsewhere.example']] }),
+      ca,
+      'collector.example',
+      /for another name/,
+    ],
+    [await certificate({ issuer: authority, names: [['ip', '127.0.0.2']] }), ca, '127.0.0.1', /for another name/],
+    [await certificate({ issuer: authority, notBefore: -3 * DAY, notAfter: -DAY }), ca, '127.0.0.1', /has expired/],
+    [await certificate({ issuer: authority, notBefore: DAY, notAfter: 3 * DAY }), ca, '127.0.0.1', /not valid yet/],
+  ];
+  for (const [c, trust, host, words] of cases) {
+    const error = await trusts(t, await serve(t, c), trust, host);
+    assert.match(error?.message ?? 'trusted', words);
+    assert.ok(error!.hint!.includes(`--pin ${pinOfCertificate(c.pem)}`));
+  }
+});
+
+test('a server that speaks TLS 1.2 only is refused before anything is sent', async (t) => {
+  const port = await serve(t, own, { maxVersion: 'TLSv1.2' });
+  const socket = tls.connect({ ...connectOptions('127.0.0.1', { pin: pinOfCertificate(own.pem) }), port });
+  t.after(() => socket.destroy());
+  socket.on('secureConnect', () => assert.fail('it connected'));
+  const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
+  assert.match(error.code ?? '', /^ERR_SSL_|EPROTO/);
+});
+
+test('an agent that speaks TLS 1.2 only is refused', async (t) => {
+  const socket = tls.connect({
+    port: await serve(t, own),
+    host: '127.0.0.1',
+    maxVersion: 'TLSv1.2',
+    rejectUnauthorized: false,
+  });
+  t.after(() => socket.destroy());
+  await assert.rejects(once(socket, 'secureConnect'));
+});
