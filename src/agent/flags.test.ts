@@ -14,8 +14,8 @@ after(() => rmSync(folder, { recursive: true }));
 
 function flags(argv: string[], environment: Environment = {}): AgentFlags {
   const command = readAgentFlags(argv, environment);
-  assert.equal(command.command, 'run');
-  return command as AgentFlags;
+  assert.ok(command.command === 'run');
+  return command;
 }
 function refused(
   argv: string[],

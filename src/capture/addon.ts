@@ -17,7 +17,7 @@ export const ADDON_ASSET = 'node-pcap-native.node';
 let loaded: Addon | undefined;
 
 export function loadAddon(): Addon {
-  loaded ??= sea.isSea() ? wrap(loadLibrary(new Uint8Array(sea.getRawAsset(ADDON_ASSET)))) : loadPackage();
+  loaded ??= sea.isSea() ? (wrap(loadLibrary(new Uint8Array(sea.getRawAsset(ADDON_ASSET)))) as Addon) : loadPackage();
   return loaded;
 }
 
