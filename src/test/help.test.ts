@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AGENT } from '../agent/flags.ts';
 import { COLLECTOR_COMMANDS } from '../collector/flags.ts';
-import { fullHelp, markdownHelp, shortHelp } from './help.ts';
-import type { Command } from './table.ts';
+import { fullHelp, markdownHelp, shortHelp } from '../options/help.ts';
+import type { Command } from '../options/table.ts';
 
 const commands: Command[] = [AGENT, ...Object.values<Command>(COLLECTOR_COMMANDS)];
 
