@@ -12,7 +12,10 @@ bool fail_to_activate(Failure *failure, const char *interface, int status, const
   case PCAP_ERROR_IFACE_NOT_UP:
     return fail(failure, CODE_INTERFACE_DOWN, "could not capture on '%s': the interface is not up", interface);
   case PCAP_ERROR_PERM_DENIED:
-  case PCAP_ERROR_PROMISC_PERM_DENIED: code = CODE_PERMISSION; break;
+  case PCAP_ERROR_PROMISC_PERM_DENIED:
+    code = CODE_PERMISSION;
+    reason = "not permitted";
+    break;
   case PCAP_ERROR_CAPTURE_NOTSUP:
   case PCAP_ERROR_RFMON_NOTSUP:
   case PCAP_ERROR_TSTAMP_PRECISION_NOTSUP: code = CODE_UNSUPPORTED; break;

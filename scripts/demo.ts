@@ -23,12 +23,15 @@ const ip = (...args: string[]) => execFileSync('ip', args);
 
 execFileSync(process.execPath, [fileURLToPath(new URL('package.ts', import.meta.url))], { stdio: 'inherit' });
 if (process.getuid!() !== 0 && spawnSync('sudo', ['-n', 'true']).status === 0) {
-  process.exit(spawnSync('sudo', ['-n', process.execPath, fileURLToPath(import.meta.url)], { stdio: 'inherit' }).status ?? 1);
+  process.exit(
+    spawnSync('sudo', ['-n', process.execPath, fileURLToPath(import.meta.url)], { stdio: 'inherit' }).status ?? 1,
+  );
 }
 
 const root = process.getuid!() === 0;
 const folder = mkdtempSync(join(tmpdir(), 'rcap-demo-'));
-const inside = (namespace: string, command: string[]) => (root ? ['ip', 'netns', 'exec', namespace, ...command] : command);
+const inside = (namespace: string, command: string[]) =>
+  root ? ['ip', 'netns', 'exec', namespace, ...command] : command;
 const children: ChildProcess[] = [];
 try {
   process.exitCode = await demo();
@@ -49,7 +52,9 @@ async function demo(): Promise<number> {
   const [, port] = await said(collector, /listening on 127\.0\.0\.1:(\d+)/);
 
   say('A fresh token for host "demo":');
-  const token = execFileSync(COLLECTOR, ['token', 'new', '--state', state, '--host', 'demo'], { encoding: 'utf8' }).trim();
+  const token = execFileSync(COLLECTOR, ['token', 'new', '--state', state, '--host', 'demo'], {
+    encoding: 'utf8',
+  }).trim();
   const pin = execFileSync(COLLECTOR, ['pin', '--state', state], { encoding: 'utf8' }).trim();
   console.log(`${token.slice(0, 14)}…`);
 
@@ -75,11 +80,17 @@ async function demo(): Promise<number> {
   const files = readdirSync(join(captures, 'demo')).map((f) => join(captures, 'demo', f));
   const pcaps = files.filter((f) => f.endsWith('.pcap'));
   for (const f of files) console.log(f);
-  const lines = pcaps.flatMap((f) => execFileSync('tshark', ['-r', f], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trimEnd().split('\n'));
+  const lines = pcaps.flatMap((f) =>
+    execFileSync('tshark', ['-r', f], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      .trimEnd()
+      .split('\n'),
+  );
   for (const line of lines.slice(0, 3)) console.log(line);
   console.log('…');
   const same = lines.length === sent && code === 0;
-  say(`${sent} packets sent by the agent (exit code ${code}), ${lines.length} packets in the file: ${same ? 'equal' : 'NOT EQUAL'}`);
+  say(
+    `${sent} packets sent by the agent (exit code ${code}), ${lines.length} packets in the file: ${same ? 'equal' : 'NOT EQUAL'}`,
+  );
   return same ? 0 : 1;
 }
 
@@ -90,7 +101,11 @@ function network(): void {
   ip('link', 'add', 'veth0', 'netns', HERE, 'type', 'veth', 'peer', 'name', 'veth1', 'netns', THERE);
   ip('-n', HERE, 'addr', 'add', '192.0.2.1/30', 'dev', 'veth0');
   ip('-n', THERE, 'addr', 'add', '192.0.2.2/30', 'dev', 'veth1');
-  for (const [n, dev] of [[HERE, 'veth0'], [THERE, 'veth1']] as const) ip('-n', n, 'link', 'set', dev, 'up');
+  for (const [n, dev] of [
+    [HERE, 'veth0'],
+    [THERE, 'veth1'],
+  ] as const)
+    ip('-n', n, 'link', 'set', dev, 'up');
 }
 
 /** Sends the packets from the other namespace. */

@@ -7,7 +7,9 @@ import { markdownHelp } from '../src/options/help.ts';
 const README = new URL('../README.md', import.meta.url);
 const SECTION = /(<!-- options:.*?-->\n)[\s\S]*?(<!-- \/options -->)/;
 
-const lists = [AGENT, COLLECTOR_COMMANDS.serve, COLLECTOR_COMMANDS['token new']].map((c) => `### ${c.name}\n\n${markdownHelp(c)}`).join('\n');
+const lists = [AGENT, COLLECTOR_COMMANDS.serve, COLLECTOR_COMMANDS['token new']]
+  .map((c) => `### ${c.name}\n\n${markdownHelp(c)}`)
+  .join('\n');
 const before = readFileSync(README, 'utf8');
 const after = before.replace(SECTION, (_, start: string, end: string) => `${start}\n${lists}\n${end}`);
 if (after === before) process.exit(0);

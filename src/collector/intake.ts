@@ -2,13 +2,14 @@
  * One agent's connection, without its socket: order, limits, identity. Every field of every message is checked here; what
  * breaks a rule ends this connection and nothing else.
  */
-import { RcapError } from '../errors.ts';
+import { RcapError, reasonOf } from '../errors.ts';
 import type { Timestamps } from '../formats/pcap.ts';
 import { OVERREAD, OVERRUN, RecordError, RecordWriter } from '../formats/records.ts';
 import { MAX_AGENT_MESSAGE, MAX_SNAPLEN } from '../packet.ts';
-import { BATCH_TAG, ProtocolError, readBatchHeader } from '../wire/frame.ts';
+import { BATCH_TAG, checkEnvelope, HELLO_TAG, ProtocolError, readBatchHeader } from '../wire/frame.ts';
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
+import { hostFolder } from './names.ts';
 import type { CaptureWriter, SeriesStart, WriterEvents } from './writer.ts';
 
 const { AgentMessage, CollectorMessage } = rcap.v1;
@@ -17,6 +18,10 @@ const { Code } = rcap.v1.Refusal;
 export const PROTOCOL = 1;
 const MAX_CAPTURES = 256;
 const MAX_TEXT = 4096;
+/** What a stranger may make us decode before their token was seen. */
+const MAX_HELLO = 65_536;
+/** Steps that may wait for a writer before control messages wait too. */
+const MAX_PENDING = 64;
 /** Bytes of records that are gathered for one write, and how many such regions a connection has. */
 const SLAB_BYTES = 1 << 20;
 const SLABS = 3;
@@ -75,7 +80,11 @@ export class Intake {
   readonly #receiver = new Receiver(this.#bytes, INPUT, MAX_AGENT_MESSAGE, (start, end) => this.#frame(start, end));
   readonly #records: RecordWriter;
   readonly #free = Array.from({ length: SLABS }, (_, i) => SLABS - 1 - i);
+  /** The open ones: announced, and not yet ended and published. */
   readonly #captures = new Map<number, Capture>();
+  readonly #ended = new Set<number>();
+  /** Of ended captures: their manifests are being written. */
+  readonly #finishing = new Set<Promise<void>>();
   #series: Pick<SeriesStart, 'format' | 'host' | 'system' | 'agent' | 'peer' | 'token' | 'run' | 'clockOffsetMs' | 'collector'> | undefined;
   #current: Slabbed | undefined;
   #blocked = false;
@@ -97,7 +106,8 @@ export class Intake {
   async end(closedBy: 'disconnected' | 'stopped'): Promise<void> {
     this.#over = true;
     this.#flush();
-    await Promise.all([...this.#captures.values()].map((c) => (c.ended ? c.writer.finished() : c.writer.close(closedBy))));
+    const open = [...this.#captures.values()].filter((c) => !c.ended);
+    await Promise.all([...open.map((c) => c.writer.close(closedBy)), ...this.#finishing]);
   }
 
   tick(): void {
@@ -108,17 +118,19 @@ export class Intake {
   refuse(code: rcap.v1.Refusal.Code, message: string, hint = ''): void {
     if (this.#over) return;
     this.#over = true;
-    this.#collector.log(`refused ${this.#name()}: ${message}`);
+    this.#collector.log(`refused ${this.name}: ${message}`);
     this.#send({ refusal: { code, message: message.slice(0, MAX_TEXT), hint } });
     this.#connection.close();
   }
 
-  stop(reason: string): void {
-    if (this.#series) this.#send({ stop: { reason } });
+  /** After `end`: the collector is going down. */
+  stopping(): void {
+    this.#send({ refusal: { code: Code.STOPPING, message: 'the collector is stopping' } });
   }
 
-  #name(): string {
-    return this.host ? `${this.host} (${this.#connection.peer})` : this.#connection.peer;
+  /** For messages; what the host calls itself may hold anything. */
+  get name(): string {
+    return this.host ? `${hostFolder(this.host)} (${this.#connection.peer})` : this.#connection.peer;
   }
 
   #send(message: rcap.v1.ICollectorMessage): void {
@@ -134,21 +146,33 @@ export class Intake {
     } catch (e) {
       if (e instanceof ProtocolError || e instanceof RecordError) this.refuse(Code.PROTOCOL, e.message);
       else if (e instanceof RcapError) this.refuse(e.code === 'TOKEN' ? Code.TOKEN : Code.STORAGE, e.message, e.hint);
+      else if ((e as NodeJS.ErrnoException).syscall) this.#storage(e as Error);
       // Whatever it was: a stranger's bytes must not reach further than their connection.
       else this.refuse(Code.PROTOCOL, `could not handle a message: ${(e as Error).message}`);
       return true;
     }
   }
 
+  /** The disk failed. The agent doesn't hear our paths. */
+  #storage(e: Error): void {
+    this.#collector.log(`could not write for ${this.name}: ${e.message}`);
+    this.refuse(Code.STORAGE, `could not write: ${reasonOf(e)}`, 'is the disk full? what was acknowledged is safe');
+  }
+
   #frame(start: number, end: number): boolean {
     if (this.#over) return true;
-    if (!this.#series) this.#hello(this.#decode(start, end));
-    else if (this.#bytes[start] === BATCH_TAG) return this.#batch(start, end);
-    else this.#control(this.#decode(start, end));
-    return true;
+    const tag = this.#bytes[start];
+    if (!this.#series) {
+      if (tag !== HELLO_TAG) throw new ProtocolError('the first message must be Hello');
+      if (end - start > MAX_HELLO) throw new ProtocolError(`a Hello is longer than ${MAX_HELLO} bytes`);
+      this.#hello(this.#decode(start, end).hello!);
+      return true;
+    }
+    return tag === BATCH_TAG ? this.#batch(start, end) : this.#control(this.#decode(start, end));
   }
 
   #decode(start: number, end: number): rcap.v1.AgentMessage {
+    checkEnvelope(this.#bytes, start, end);
     try {
       // A copy: what is decoded may outlive the region.
       return AgentMessage.decode(this.#bytes.slice(start, end));
@@ -157,8 +181,7 @@ export class Intake {
     }
   }
 
-  #hello({ hello }: rcap.v1.AgentMessage): void {
-    if (!hello) throw new ProtocolError('the first message must be Hello');
+  #hello(hello: rcap.v1.Hello): void {
     if (hello.protocol !== PROTOCOL) {
       this.refuse(Code.VERSION, `the agent speaks protocol version ${hello.protocol}, this collector ${PROTOCOL}`, 'use agent and collector of the same release');
       return;
@@ -180,23 +203,25 @@ export class Intake {
       clockOffsetMs: Number(hello.clockNs / 1_000_000n) - Date.now(),
       collector: this.#collector.version,
     };
-    this.#collector.log(`connected: ${this.#name()}`, { host, peer: this.#connection.peer, token, run });
+    this.#collector.log(`connected: ${this.name}`, { host, peer: this.#connection.peer, token, run });
     this.#send({ welcome: { protocol: PROTOCOL, collector: this.#collector.version, clockNs: BigInt(Date.now()) * 1_000_000n, captures: [] } });
   }
 
-  #control(m: rcap.v1.AgentMessage): void {
+  /** False when its capture's writer has enough to do: the message comes again. */
+  #control(m: rcap.v1.AgentMessage): boolean {
+    if (m.gap) return this.#gap(m.gap);
     if (m.captureStart) this.#captureStart(m.captureStart);
-    else if (m.gap) this.#gap(m.gap);
     else if (m.counters) this.#open(m.counters.capture).writer.counters = m.counters;
     else if (m.captureEnd) this.#captureEnd(m.captureEnd);
     else throw new ProtocolError(m.hello ? 'a second Hello' : 'a message of an unknown kind');
+    return true;
   }
 
   #captureStart(s: rcap.v1.CaptureStart): void {
     if (!(s.capture >= 1 && s.capture <= 65_535)) throw new ProtocolError(`capture ${s.capture} is out of range`);
-    if (this.#captures.has(s.capture)) throw new ProtocolError(`capture ${s.capture} was started already`);
+    if (this.#captures.has(s.capture) || this.#ended.has(s.capture)) throw new ProtocolError(`capture ${s.capture} was started already`);
     if (this.#captures.size >= MAX_CAPTURES) {
-      this.refuse(Code.LIMIT, `more than ${MAX_CAPTURES} captures on one connection`);
+      this.refuse(Code.LIMIT, `more than ${MAX_CAPTURES} open captures on one connection`);
       return;
     }
     if (!(s.linkType < 65_536)) throw new ProtocolError(`link type ${s.linkType} is out of range`);
@@ -219,11 +244,18 @@ export class Intake {
         timestamps: this.#collector.timestamps,
       },
       {
-        acknowledge: (sequence, ended) => this.#send({ ack: { capture: s.capture, sequence, ended } }),
+        acknowledge: (sequence, ended) => {
+          if (ended) {
+            this.#captures.delete(s.capture);
+            this.#ended.add(s.capture);
+          }
+          this.#send({ ack: { capture: s.capture, sequence, ended } });
+        },
         idle: () => {
           if (this.#current?.capture.number === s.capture) this.#flush();
+          if (this.#blocked && !this.#over) setImmediate(() => this.#unblock());
         },
-        failed: (e) => this.refuse(Code.STORAGE, `could not write: ${e.message}`, 'is the disk full? what was acknowledged is safe'),
+        failed: (e) => this.#storage(e),
         published: (file, packets) => this.#collector.log(`published ${file}: ${packets} packets`, { host: this.host, file, packets }),
       },
     );
@@ -240,6 +272,7 @@ export class Intake {
   #batch(start: number, end: number): boolean {
     const h = readBatchHeader(this.#bytes, start, end);
     const capture = this.#open(h.capture);
+    if (h.sequence === 0) throw new ProtocolError('sequences count from 1');
     if (h.sequence <= capture.lastSequence) return true;
     if (h.sequence !== capture.lastSequence + 1) throw hole(capture, h.sequence);
     if (h.firstPacket !== capture.packets + 1) {
@@ -310,8 +343,10 @@ export class Intake {
     if (this.#guard(() => this.#receiver.resume())) this.#connection.ready();
   }
 
-  #gap(g: rcap.v1.Gap): void {
+  /** False: not now. */
+  #gap(g: rcap.v1.Gap): boolean {
     const capture = this.#open(g.capture);
+    if (capture.writer.pending >= MAX_PENDING) return false;
     if (g.firstSequence !== capture.lastSequence + 1) throw hole(capture, g.firstSequence);
     if (!(g.lastSequence >= g.firstSequence) || ![g.lastSequence, g.packets, g.bytes].every(Number.isSafeInteger)) {
       throw new ProtocolError('a gap is out of range');
@@ -320,6 +355,7 @@ export class Intake {
     capture.lastSequence = g.lastSequence;
     capture.packets += g.packets;
     capture.writer.gap({ firstSequence: g.firstSequence, lastSequence: g.lastSequence, packets: g.packets, bytes: g.bytes });
+    return true;
   }
 
   #captureEnd(e: rcap.v1.CaptureEnd): void {
@@ -328,6 +364,8 @@ export class Intake {
     this.#flush();
     capture.ended = true;
     capture.writer.end({ reason: text(e.reason, 'reason', MAX_TEXT), counters: e.counters ?? capture.writer.counters });
+    const finished = capture.writer.finished().then(() => void this.#finishing.delete(finished));
+    this.#finishing.add(finished);
   }
 }
 

@@ -55,7 +55,7 @@ export interface Manifest extends ManifestStart {
   sha256: string;
   /** What closed it: bytes, age, idle, end, disconnected, stopped, salvaged. */
   closedBy: string;
-  /** Batches that were lost before the collector had them, up to this segment. */
+  /** Batches that were lost before the collector had them, up to this segment. The 1000th stands for all further ones. */
   gaps: ManifestGap[];
   /** The agent's counters, as last heard; of the whole capture so far. */
   counters: rcap.v1.ICounters | null;

@@ -23,7 +23,8 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
     const identity = await identityOf(flags.state, flags.tls);
     const tokens = new Tokens(flags.state);
     await salvage(flags.captures, hasher, (s) => {
-      log.warning(`salvaged ${s.file}: ${s.packets} packets, ${s.cut} bytes cut`, undefined, { ...s });
+      const what = s.left ? `left ${s.file}: ${s.left}` : `salvaged ${s.file}: ${s.packets} packets, ${s.cut} bytes cut`;
+      log.warning(what, undefined, { ...s });
     });
     const server = new CollectorServer(
       {

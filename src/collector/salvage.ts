@@ -2,6 +2,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { reasonOf } from '../errors.ts';
 import { type FileHeader, FILE_HEADER_BYTES, readFileHeader, recordTime, walkRecords } from '../formats/pcap.ts';
 import { MAX_SNAPLEN } from '../packet.ts';
 import type { Hasher } from './hash.ts';
@@ -17,6 +18,8 @@ export interface Salvaged {
   packets: number;
   /** Bytes cut from the end. */
   cut: number;
+  /** Why the file was left as it is, if it was. */
+  left?: string;
 }
 
 /** Publishes every left-over segment under `captures`; what holds no packet is removed. */
@@ -25,7 +28,11 @@ export async function salvage(captures: string, hasher: Hasher, said: (s: Salvag
     if (!entry.isDirectory()) continue;
     const folder = join(captures, entry.name);
     const names = await readdir(folder);
-    for (const name of names) if (name.endsWith(PART) && ENDS.test(name.slice(0, -PART.length))) said(await salvageFile(folder, name, hasher));
+    for (const name of names) {
+      if (!name.endsWith(PART) || !ENDS.test(name.slice(0, -PART.length))) continue;
+      // One that can't be opened must not keep the collector from starting.
+      said(await salvageFile(folder, name, hasher).catch((e: Error) => ({ file: name, packets: 0, cut: 0, left: reasonOf(e) })));
+    }
     // Published, but killed before the manifest was written: finish it.
     for (const name of await readdir(folder)) if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name, hasher);
   }
@@ -39,6 +46,11 @@ async function salvageFile(folder: string, part: string, hasher: Hasher): Promis
   const handle = await open(join(folder, part), constants.O_RDWR | constants.O_NOFOLLOW);
   const { size } = await handle.stat();
   const whole = await wholeRecords(handle);
+  if (!whole && size >= FILE_HEADER_BYTES) {
+    // Not ours, or damaged where it begins: for people to look at.
+    await handle.close();
+    return { file: part, packets: 0, cut: 0, left: 'it does not begin like a file of ours' };
+  }
   if (!whole || whole.packets === 0) {
     await handle.close();
     await rm(join(folder, part));
@@ -53,8 +65,11 @@ async function salvageFile(folder: string, part: string, hasher: Hasher): Promis
 
 async function finishManifest(folder: string, part: string, hasher: Hasher): Promise<void> {
   const stem = part.slice(0, -`.json${PART}`.length);
-  const file = (await readdir(folder)).find((n) => ENDS.test(n) && n.replace(ENDS, '') === stem);
-  if (file) {
+  const names = await readdir(folder);
+  // A segment that was left keeps what is known about it.
+  if (names.some((n) => n.endsWith(PART) && n.slice(0, -PART.length).replace(ENDS, '') === stem)) return;
+  const file = names.find((n) => ENDS.test(n) && n.replace(ENDS, '') === stem);
+  if (file && !names.includes(`${stem}.json`)) {
     const handle = await open(join(folder, file), constants.O_RDONLY | constants.O_NOFOLLOW);
     const whole = await wholeRecords(handle);
     await handle.close();

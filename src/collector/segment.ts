@@ -111,6 +111,11 @@ export class Segment {
     return { path: join(this.#folder, `${this.#stem}.json`), manifest };
   }
 
+  /** Closes the file as it is: the disk failed. */
+  abandon(): void {
+    this.#handle.close().catch(() => {});
+  }
+
   /** Removes a segment without packets. */
   async discard(): Promise<void> {
     await this.#handle.close();

@@ -1,5 +1,7 @@
 /** The listening socket: TLS, one Intake a connection, and the limits of connections. */
+import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
 import { RcapError } from '../errors.ts';
 import { rcap } from '../wire/messages.js';
@@ -13,6 +15,10 @@ const HELLO_MS = 10_000;
 const TICK_MS = 250;
 /** A peer that doesn't read its Refusal is cut off after this. */
 const LINGER_MS = 1000;
+/** Acknowledgements that a peer may leave unread, beside what the kernel holds. */
+const MAX_UNREAD_BYTES = 65_536;
+/** After this much silence the kernel asks whether the peer is still there. */
+const KEEP_ALIVE_MS = 60_000;
 
 export interface ServerOptions {
   address: { host: string; port: number };
@@ -36,7 +42,7 @@ export class CollectorServer {
     this.#host = host;
     this.#options = options;
     this.#secureContext = createSecureContext({ ...TLS_OPTIONS, key: options.key, cert: options.certificate });
-    this.#server = createServer({ noDelay: true }, (s) => this.#accepted(s));
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }, (s) => this.#accepted(s));
     // Room for those that will be told why, beside the ones that are served.
     this.#server.maxConnections = options.maxConnections + 64;
   }
@@ -61,10 +67,12 @@ export class CollectorServer {
     this.#server.close();
     const ends = [...this.#intakes].map(async ([intake, socket]) => {
       socket.pause();
-      const end = intake.end('stopped');
-      await end;
-      intake.stop('the collector is stopping');
+      await intake.end('stopped');
+      intake.stopping();
       socket.end();
+      // A close with bytes unread would be a reset, and the last acknowledgements might be lost with it.
+      socket.resume();
+      await Promise.race([once(socket, 'close').catch(() => {}), sleep(LINGER_MS)]);
     });
     await Promise.all(ends);
     await Promise.all(this.#finishing);
@@ -94,14 +102,19 @@ export class CollectorServer {
       clearTimeout(late);
       this.#sockets.delete(raw);
       socket.destroy();
-      if (intake) this.#finish(intake, peer);
+      if (intake) this.#finish(intake);
     });
   }
 
   #serve(socket: TLSSocket, peer: string): Intake {
     const intake = new Intake(this.#host, {
       peer,
-      send: (bytes) => void (socket.writable && socket.write(bytes)),
+      send: (bytes) => {
+        if (!socket.writable) return;
+        // Who doesn't read what they are told, need not be remembered it.
+        if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
+        else socket.write(bytes);
+      },
       ready: () => socket.resume(),
       close: () => {
         socket.end();
@@ -122,10 +135,10 @@ export class CollectorServer {
     return intake;
   }
 
-  #finish(intake: Intake, peer: string): void {
+  #finish(intake: Intake): void {
     this.#intakes.delete(intake);
     const end = intake.end('disconnected').then(() => {
-      if (intake.host) this.#host.log(`disconnected: ${intake.host} (${peer}), ${intake.received.packets} packets received`);
+      if (intake.host) this.#host.log(`disconnected: ${intake.name}, ${intake.received.packets} packets received`);
       this.#finishing.delete(end);
     });
     this.#finishing.add(end);

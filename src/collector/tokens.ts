@@ -5,7 +5,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { RcapError } from '../errors.ts';
+import { reasonOf, RcapError } from '../errors.ts';
 import { hostFolder } from './names.ts';
 
 export interface TokenOptions {
@@ -37,7 +37,7 @@ interface Use {
 export interface TokenState extends Omit<Stored, 'secretSha256'> {
   id: string;
   used: number;
-  state: 'valid' | 'expired' | 'revoked' | 'used up';
+  state: 'valid' | 'expired' | 'revoked' | 'used up' | 'damaged';
 }
 
 const FORM = /^rcap_([0-9a-f]{8})_([A-Za-z0-9_-]{43})$/;
@@ -71,7 +71,7 @@ export class Tokens {
   list(): TokenState[] {
     return readdirSync(this.#folder)
       .filter((f) => f.endsWith('.json'))
-      .map((f) => this.#state(f.slice(0, -5)))
+      .map((f) => this.#listed(f.slice(0, -5)))
       .toSorted((a, b) => a.created.localeCompare(b.created));
   }
 
@@ -87,10 +87,10 @@ export class Tokens {
     const refuse = (why: string, hint = 'rcap-collector token new, there') => new RcapError('TOKEN', why, { hint });
     const [, id, secret] = FORM.exec(token) ?? [];
     if (!id || !secret) throw refuse(token ? 'the token has not the form of one' : 'a token is needed', TYPE_IT);
-    const stored = this.#read<Stored>(`${id}.json`);
+    const stored = this.#stored(id);
     if (!stored || !timingSafeEqual(sha256(secret), Buffer.from(stored.secretSha256, 'hex'))) throw refuse('the token is not known');
     const { state, used } = this.#state(id);
-    const use = this.#read<Use>(`${id}.use`) ?? { host: '', runs: [] };
+    const use = this.#used(id);
     const again = use.runs.includes(run);
     if (state === 'revoked' || state === 'expired') throw refuse(`the token is ${state}`);
     if (stored.uses !== null && used >= stored.uses && !again) throw refuse('the token is used up');
@@ -103,9 +103,18 @@ export class Tokens {
     return id;
   }
 
+  /** One damaged file must not hide the other tokens. */
+  #listed(id: string): TokenState {
+    try {
+      return this.#state(id);
+    } catch {
+      return { id, label: '', host: null, created: '', expires: null, uses: null, used: 0, state: 'damaged' };
+    }
+  }
+
   #state(id: string): TokenState {
-    const { secretSha256: _, ...stored } = this.#read<Stored>(`${id}.json`)!;
-    const used = this.#read<Use>(`${id}.use`)?.runs.length ?? 0;
+    const { secretSha256: _, ...stored } = this.#stored(id)!;
+    const used = this.#used(id).runs.length;
     const state = existsSync(join(this.#folder, `${id}.revoked`))
       ? 'revoked'
       : stored.expires !== null && Date.parse(stored.expires) <= Date.now()
@@ -116,12 +125,25 @@ export class Tokens {
     return { id, ...stored, used, state };
   }
 
+  #stored(id: string): Stored | undefined {
+    const stored = this.#read<Stored>(`${id}.json`);
+    if (stored && !/^[0-9a-f]{64}$/.test(stored.secretSha256)) throw damaged(`${id}.json`);
+    return stored;
+  }
+
+  #used(id: string): Use {
+    const use = this.#read<Use>(`${id}.use`) ?? { host: '', runs: [] };
+    if (!Array.isArray(use.runs)) throw damaged(`${id}.use`);
+    return use;
+  }
+
   #read<T>(name: string): T | undefined {
     try {
       return JSON.parse(readFileSync(join(this.#folder, name), 'utf8')) as T;
     } catch (e) {
       if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw new RcapError('STATE', `could not read '${join(this.#folder, name)}': ${(e as Error).message}`, { cause: e });
+      // An agent hears this: neither paths nor what is in the file.
+      throw e instanceof SyntaxError ? damaged(name) : new RcapError('STATE', `could not read '${name}': ${reasonOf(e)}`, { cause: e });
     }
   }
 
@@ -132,5 +154,6 @@ export class Tokens {
   }
 }
 
+const damaged = (name: string) => new RcapError('STATE', `could not read '${name}': it is damaged`);
 const TYPE_IT = "give it with --token, --token-file or RCAP_TOKEN; 'rcap-collector token new' there makes one";
 const sha256 = (text: string) => createHash('sha256').update(text).digest();

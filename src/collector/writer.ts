@@ -7,6 +7,9 @@ import { type RotationLimits, rotationDue } from './rotation.ts';
 import { type Closing, type Published, Segment, type Slab } from './segment.ts';
 import type { rcap } from '../wire/messages.js';
 
+/** Gaps that a manifest lists; beyond, the last one grows: its packets and bytes stay exact. */
+const MAX_GAPS = 1000;
+
 export interface WriterLimits extends RotationLimits {
   /** A group ends, and is made durable, at this many bytes … */
   syncBytes: number;
@@ -55,6 +58,10 @@ export class CaptureWriter {
     this.#events = events;
   }
 
+  /** Steps that were asked for and aren't done. */
+  get pending(): number {
+    return this.#pending;
+  }
   get busy(): boolean {
     return this.#pending > 0;
   }
@@ -78,11 +85,20 @@ export class CaptureWriter {
 
   gap(gap: ManifestGap): void {
     this.#enqueue(async () => {
-      this.#gaps.push(gap);
+      this.#addGap(gap);
       this.#lastSequence = gap.lastSequence;
       this.#unsynced++;
       this.#scheduleSync();
     });
+  }
+
+  #addGap(gap: ManifestGap): void {
+    if (this.#gaps.length < MAX_GAPS) {
+      this.#gaps.push(gap);
+      return;
+    }
+    const last = this.#gaps.at(-1)!;
+    this.#gaps[MAX_GAPS - 1] = { ...last, lastSequence: gap.lastSequence, packets: last.packets + gap.packets, bytes: last.bytes + gap.bytes };
   }
 
   /** The capture's end mark. `acknowledge` with `ended` follows once everything is published. */
@@ -131,6 +147,8 @@ export class CaptureWriter {
     if (this.#failed) return;
     this.#failed = true;
     clearTimeout(this.#syncTimer);
+    // What is on disk stays as `.part` and is salvaged at the next start.
+    this.#segment?.abandon();
     this.#events.failed(error);
   }
 

@@ -2,7 +2,8 @@
 import { readVarint, RecordError, skipField } from '../formats/records.ts';
 import { BLOCK_HEAD, PACKET_TAG } from '../packet.ts';
 
-/** Tag of `batch` in AgentMessage. */
+/** Tags in AgentMessage. */
+export const HELLO_TAG = 0x0a;
 export const BATCH_TAG = 0x1a;
 
 /** A broken rule of the protocol. The message is for people, and goes into the Refusal. */
@@ -39,6 +40,16 @@ function prependVarint(b: Uint8Array, at: number, value: number): number {
   let p = at - bytes;
   for (let v = value; p < at; v = Math.floor(v / 128)) b[p++] = (v % 128) | (p < at ? 0x80 : 0);
   return at - bytes;
+}
+
+/** Throws unless the message from `start` to `end` is one field and nothing else. */
+export function checkEnvelope(b: Uint8Array, start: number, end: number): void {
+  try {
+    if (skipField(b, start, end) === end) return;
+  } catch (e) {
+    if (!(e instanceof RecordError)) throw e;
+  }
+  throw new ProtocolError('the envelope of a message holds more than one, or ends early');
 }
 
 /** Reads a batch's envelope and header from a frame; `packets` is where the packets start. */

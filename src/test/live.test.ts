@@ -1,0 +1,285 @@
+/** Live capture as a user runs it: real interfaces between two network namespaces, real TLS, files read back. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import {
+  AGENT,
+  cleaner,
+  Collector,
+  lacks,
+  lacksAddon,
+  lacksRoot,
+  namespacePair,
+  Program,
+  run,
+  runAgent,
+  tshark,
+  until,
+} from './support.ts';
+
+const SENDER = fileURLToPath(new URL('send_frames.py', import.meta.url));
+const skip = lacksRoot || lacksAddon || lacks('ip', 'tshark', 'capinfos', 'python3');
+
+describe('a live capture', { skip }, () => {
+  const suite = cleaner();
+  // Three cables between the same two namespaces: here are collector and agent, there is the traffic.
+  const [here, there] = skip ? ([] as never) : namespacePair(suite);
+  const cables = skip ? [] : [[here.interface, there.interface], cable('x'), cable('y')];
+  let collector: Collector;
+  let token: string;
+
+  function cable(letter: string): [string, string] {
+    const [a, b] = [`${letter}${process.pid}a`, `${letter}${process.pid}b`];
+    execFileSync('ip', ['link', 'add', a, 'netns', here.name, 'type', 'veth', 'peer', 'name', b, 'netns', there.name]);
+    for (const [n, dev] of [
+      [here.name, a],
+      [there.name, b],
+    ] as const) {
+      // No IPv6: its own chatter isn't what is counted here.
+      execFileSync('ip', ['netns', 'exec', n, 'sysctl', '-qw', `net.ipv6.conf.${dev}.disable_ipv6=1`]);
+      execFileSync('ip', ['-n', n, 'link', 'set', dev, 'up']);
+    }
+    return [a, b];
+  }
+
+  test.before(async () => {
+    collector = await Collector.start(suite, { prefix: here.prefix });
+    token = await collector.token('--host', '*');
+  });
+
+  const options = () => ({ env: { RCAP_TOKEN: token }, prefix: here.prefix });
+  const agent = (t: Parameters<typeof runAgent>[0], ...args: string[]) =>
+    new Program(t, process.execPath, [AGENT, ...collector.address, ...args], options());
+  const send = (cable: number, ...args: string[]) =>
+    Number(
+      execFileSync('ip', ['netns', 'exec', there.name, 'python3', SENDER, cables[cable]![1]!, ...args], {
+        encoding: 'utf8',
+      }),
+    );
+  const filesOf = (host: string) => collector.published().filter((f) => f.includes(`/${host}/`));
+  /** Numbers of our frames in a host's files, in order of the files. */
+  const numbersOf = (host: string): number[] => filesOf(host).flatMap(numbersIn);
+
+  test('every packet is in the files once, and the ledger balances', async (t) => {
+    const a = agent(t, '-i', here.interface, '--host-name', 'once', 'ether proto 0x88b5');
+    await a.says(/listening on/);
+    send(0, '100000', '64', '50000');
+    a.kill('SIGINT');
+    const end = await a.end();
+    assert.equal(end.code, 0, end.stderr);
+    assert.match(
+      end.stderr,
+      /100000 packets captured\n.*100000 packets received by filter\n.*0 packets dropped by kernel/,
+    );
+    assert.match(end.stderr, /100000 packets sent, 100000 acknowledged/);
+    assert.deepEqual(
+      numbersOf('once').toSorted((x, y) => x - y),
+      Array.from({ length: 100_000 }, (_, i) => i),
+    );
+  });
+
+  test('--count of three interfaces together ends with exactly that many in the files', async (t) => {
+    const a = agent(t, ...cables.flatMap(([dev]) => ['-i', dev!]), '--host-name', 'three', '--count', '20000');
+    await a.says(/(listening on[\s\S]*){3}/);
+    const senders = cables.map(([, dev]) =>
+      run(t, 'python3', [SENDER, dev!, '30000', '64', '0'], { prefix: there.prefix }),
+    );
+    const end = await a.end();
+    await Promise.all(senders);
+    assert.equal(end.code, 0, end.stderr);
+    assert.match(end.stderr, /20000 packets captured/);
+    assert.equal(
+      filesOf('three').reduce((n, f) => n + packets(f), 0),
+      20_000,
+    );
+  });
+
+  test('--bytes ends with the packet that reaches them', async (t) => {
+    const a = agent(t, '-i', cables[1]![0]!, '--host-name', 'bytes', '--bytes', '1000');
+    await a.says(/listening on/);
+    send(1, '50', '300', '0');
+    assert.equal((await a.end()).code, 0);
+    assert.deepEqual(numbersOf('bytes'), [0, 1, 2, 3]);
+  });
+
+  test('--duration ends a capture on a silent interface, and SIGTERM does', async (t) => {
+    const timed = await agent(t, '-i', cables[2]![0]!, '--host-name', 'silent', '--duration', '300ms').end();
+    assert.equal(timed.code, 0, timed.stderr);
+    assert.match(timed.stderr, /0 packets captured/);
+    const a = agent(t, '-i', cables[2]![0]!, '--host-name', 'silent');
+    await a.says(/listening on/);
+    a.kill('SIGTERM');
+    assert.equal((await a.end()).code, 0);
+    assert.deepEqual(filesOf('silent'), []);
+  });
+
+  test('all kinds of frames are kept: ARP, LLDP, ICMP, a fragment, a frame without a known type', async (t) => {
+    const frames = [
+      'ffffffffffff020000000002080600010800060400010200000000020a4d00020000000000000a4d0909',
+      '0180c200000e02000000000288cc020704020000000002040405657468300602007800000000',
+      '02000000000102000000000208004500001c00010000400166c90a4d00020a4d00010800f7fd00010001',
+      '02000000000102000000000208004500001c00020005401166b30a4d00020a4d0001aabbccddeeff0011',
+      '020000000001020000000002fffe',
+    ];
+    const a = agent(t, '-i', cables[1]![0]!, '--host-name', 'kinds', '--count', String(frames.length));
+    await a.says(/listening on/);
+    send(1, 'hex', ...frames);
+    const end = await a.end();
+    assert.equal(end.code, 0, end.stderr);
+    const got = filesOf('kinds')
+      .flatMap(recordsIn)
+      .map((r) => r.toString('hex'));
+    assert.deepEqual(got, frames);
+  });
+
+  test('our own connection is left out in both directions, another connection to that host is not', async (t) => {
+    const a = agent(t, '-i', 'lo', '--host-name', 'own', '--duration', '1500ms');
+    await a.says(/listening on lo.*filter: not \(\(dst host 127\.0\.0\.1/);
+    const probe = `require('node:net').connect(1, '127.0.0.1').on('error', () => {})`;
+    await run(t, process.execPath, ['-e', probe], { prefix: here.prefix });
+    const end = await a.end();
+    assert.equal(end.code, 0, end.stderr);
+    const ports = filesOf('own')
+      .flatMap((f) => tshark(f, 'tcp.port'))
+      .flat();
+    assert.ok(
+      ports.some((p) => p.split(',').includes('1')),
+      'the probe is there',
+    );
+    assert.ok(!ports.some((p) => p.split(',').includes(String(collector.port))), 'our own packets are not');
+  });
+
+  test("a user's filter stands in parentheses", async (t) => {
+    const end = await agent(t, '-i', cables[1]![0]!, '--duration', '100ms', '-f', 'arp or udp').end();
+    assert.match(end.stderr, /filter: \(arp or udp\) and not \(/);
+    const escape = await agent(t, '-i', cables[1]![0]!, '-f', 'arp) or (udp').end();
+    assert.equal(escape.code, 1);
+    assert.match(escape.stderr, /error: .*filter.*\n.*hint: /);
+  });
+
+  test('an interface that disappears ends its capture; what was captured is delivered', async (t) => {
+    const [dev, peer] = cable('z');
+    const a = agent(t, '-i', dev, '--host-name', 'gone');
+    await a.says(/listening on/);
+    execFileSync('ip', ['netns', 'exec', there.name, 'python3', SENDER, peer, '1000', '64', '0']);
+    await until('the packets', () => collector.files().some((f) => f.startsWith('gone/')));
+    execFileSync('ip', ['-n', here.name, 'link', 'del', dev]);
+    const end = await a.end();
+    assert.equal(end.code, 1);
+    assert.match(end.stderr, /error: .*(disappeared|went down|down|gone)/);
+    assert.equal(numbersOf('gone').length, 1000);
+  });
+
+  test('a segment is published while the capture goes on, and it begins at the true snaplen', async (t) => {
+    const quick = await Collector.start(t, { prefix: here.prefix, flags: ['--rotate-idle', '200ms'] });
+    const env = { RCAP_TOKEN: await quick.token() };
+    const args = [AGENT, ...quick.address, '-i', cables[1]![0]!, '-s', '100', '--host-name', 'idle'];
+    const a = new Program(t, process.execPath, args, { env, prefix: here.prefix });
+    await a.says(/warning: packets are cut to 100 bytes: Arkime stops/);
+    await a.says(/listening on/);
+    send(1, '10', '200', '0');
+    const [file] = await until('a published file', () => quick.published().length > 0 && quick.published());
+    assert.ok(a.running);
+    assert.equal(readFileSync(file!).readUInt32LE(16), 100);
+    assert.deepEqual(tshark(file!, 'frame.cap_len', 'frame.len')[0], ['100', '200']);
+    a.kill('SIGTERM');
+    assert.equal((await a.end()).code, 0);
+    // The end mark came after the file was published: its manifest has it all the same.
+    const manifest = JSON.parse(readFileSync(file!.replace(/pcap$/, 'json'), 'utf8'));
+    assert.equal(manifest.end.reason, 'stopped');
+    assert.equal(manifest.end.counters.captured, 10);
+  });
+
+  test('a second SIGINT gives up and says what was lost', async (t) => {
+    const stuck = await Collector.start(t, { prefix: here.prefix });
+    const env = { RCAP_TOKEN: await stuck.token() };
+    const a = new Program(t, process.execPath, [AGENT, ...stuck.address, '-i', cables[1]![0]!], {
+      env,
+      prefix: here.prefix,
+    });
+    await a.says(/listening on/);
+    stuck.kill('SIGSTOP');
+    send(1, '500', '64', '0');
+    a.kill('SIGINT');
+    await until('the drained source', () => /500 packets/.test(a.stderr) || !a.running, 1000).catch(() => {});
+    a.kill('SIGINT');
+    const end = await a.end();
+    stuck.kill('SIGCONT');
+    assert.equal(end.code, 3, end.stderr);
+    assert.match(end.stderr, /warning: 500 packets were captured, but never acknowledged/);
+  });
+
+  test('without permission it says which command gives it', async (t) => {
+    const prefix = [...here.prefix, 'setpriv', '--bounding-set=-net_raw', '--inh-caps=-net_raw'];
+    const end = await runAgent(t, [...collector.address, '-i', cables[1]![0]!], { ...options(), prefix });
+    assert.equal(end.code, 1, end.stderr);
+    assert.match(end.stderr, /hint: .*setcap cap_net_raw\+ep/);
+  });
+
+  test('-D lists interfaces, as text and as JSON; -i takes their number and says what is near a wrong name', async (t) => {
+    const text = await runAgent(t, ['-D'], options());
+    assert.equal(text.code, 0);
+    assert.match(text.stdout, /^\d+\.lo 127\.0\.0\.1.*\[Up, Running, Loopback\]$/m);
+    const list = JSON.parse((await runAgent(t, ['-D', '--json'], options())).stdout) as {
+      number: number;
+      name: string;
+    }[];
+    const number = list.find((i) => i.name === cables[1]![0])!.number;
+    const end = await agent(t, '-i', String(number), '--duration', '100ms').end();
+    assert.match(end.stderr, new RegExp(`listening on ${cables[1]![0]},`));
+    const wrong = await agent(t, '-i', `${cables[1]![0]}x`).end();
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.stderr, new RegExp(`hint: did you mean .*${cables[1]![0]}`));
+  });
+
+  test(
+    '--json gives one object a line; a terminal gets one line that updates',
+    { skip: lacks('script') },
+    async (t) => {
+      const json = await agent(t, '-i', cables[1]![0]!, '--json', '--duration', '1200ms').end();
+      const lines = json.stderr
+        .trimEnd()
+        .split('\n')
+        .map((l) => JSON.parse(l) as { message: string });
+      assert.deepEqual([lines[0]!.message.slice(0, 12), lines.at(-1)!.message], ['listening on', 'done']);
+      assert.ok(lines.some((l) => l.message === 'progress'));
+      const command = [
+        process.execPath,
+        AGENT,
+        ...collector.address,
+        '-i',
+        cables[1]![0]!,
+        '--duration',
+        '1500ms',
+      ].join(' ');
+      const tty = await run(t, 'script', ['-qec', command, '/dev/null'], options());
+      assert.match(tty.stdout, /\r\x1b\[K\d+ packets, .*\/s, 0 dropped, spool .*, \d+ acknowledged/);
+    },
+  );
+
+  test('at the end the collector ends in order', async () => {
+    const end = await collector.stop();
+    assert.equal(end.code, 0, end.stderr);
+    assert.deepEqual(
+      collector.files().filter((f) => f.endsWith('.part')),
+      [],
+    );
+  });
+});
+
+function recordsIn(file: string): Buffer[] {
+  const bytes = readFileSync(file);
+  const records = [];
+  for (let at = 24; at < bytes.length; at += 16 + bytes.readUInt32LE(at + 8)) {
+    records.push(bytes.subarray(at + 16, at + 16 + bytes.readUInt32LE(at + 8)));
+  }
+  return records;
+}
+const packets = (file: string): number => recordsIn(file).length;
+/** Numbers of the sender's frames. */
+const numbersIn = (file: string): number[] =>
+  recordsIn(file)
+    .filter((r) => r.length >= 22 && r.readUInt16BE(12) === 0x88b5)
+    .map((r) => Number(r.readBigUInt64BE(14)));
