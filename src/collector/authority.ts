@@ -30,7 +30,8 @@ export async function identityOf(stateFolder: string, given?: { cert: string; ke
 
 function check(key: string, certificate: string, path: string, fresh: boolean): Identity {
   try {
-    if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))) throw new Error('the key is not the one of this certificate');
+    if (!new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key)))
+      throw new Error('the key is not the one of this certificate');
     return { key, certificate, pin: pinOfCertificate(certificate), fresh };
   } catch (e) {
     throw new RcapError('CERTIFICATE', `could not use certificate '${path}': ${(e as Error).message}`, { cause: e });

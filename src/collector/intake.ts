@@ -85,7 +85,12 @@ export class Intake {
   readonly #ended = new Set<number>();
   /** Of ended captures: their manifests are being written. */
   readonly #finishing = new Set<Promise<void>>();
-  #series: Pick<SeriesStart, 'format' | 'host' | 'system' | 'agent' | 'peer' | 'token' | 'run' | 'clockOffsetMs' | 'collector'> | undefined;
+  #series:
+    | Pick<
+        SeriesStart,
+        'format' | 'host' | 'system' | 'agent' | 'peer' | 'token' | 'run' | 'clockOffsetMs' | 'collector'
+      >
+    | undefined;
   #current: Slabbed | undefined;
   #blocked = false;
   #over = false;
@@ -183,7 +188,11 @@ export class Intake {
 
   #hello(hello: rcap.v1.Hello): void {
     if (hello.protocol !== PROTOCOL) {
-      this.refuse(Code.VERSION, `the agent speaks protocol version ${hello.protocol}, this collector ${PROTOCOL}`, 'use agent and collector of the same release');
+      this.refuse(
+        Code.VERSION,
+        `the agent speaks protocol version ${hello.protocol}, this collector ${PROTOCOL}`,
+        'use agent and collector of the same release',
+      );
       return;
     }
     if (hello.run.length !== 16) throw new ProtocolError('run must have 16 bytes');
@@ -204,7 +213,14 @@ export class Intake {
       collector: this.#collector.version,
     };
     this.#collector.log(`connected: ${this.name}`, { host, peer: this.#connection.peer, token, run });
-    this.#send({ welcome: { protocol: PROTOCOL, collector: this.#collector.version, clockNs: BigInt(Date.now()) * 1_000_000n, captures: [] } });
+    this.#send({
+      welcome: {
+        protocol: PROTOCOL,
+        collector: this.#collector.version,
+        clockNs: BigInt(Date.now()) * 1_000_000n,
+        captures: [],
+      },
+    });
   }
 
   /** False when its capture's writer has enough to do: the message comes again. */
@@ -219,7 +235,8 @@ export class Intake {
 
   #captureStart(s: rcap.v1.CaptureStart): void {
     if (!(s.capture >= 1 && s.capture <= 65_535)) throw new ProtocolError(`capture ${s.capture} is out of range`);
-    if (this.#captures.has(s.capture) || this.#ended.has(s.capture)) throw new ProtocolError(`capture ${s.capture} was started already`);
+    if (this.#captures.has(s.capture) || this.#ended.has(s.capture))
+      throw new ProtocolError(`capture ${s.capture} was started already`);
     if (this.#captures.size >= MAX_CAPTURES) {
       this.refuse(Code.LIMIT, `more than ${MAX_CAPTURES} open captures on one connection`);
       return;
@@ -227,7 +244,13 @@ export class Intake {
     if (!(s.linkType < 65_536)) throw new ProtocolError(`link type ${s.linkType} is out of range`);
     if (!(s.snaplen >= 1 && s.snaplen <= MAX_SNAPLEN)) throw new ProtocolError(`snaplen ${s.snaplen} is out of range`);
     if (s.addresses.length > 256) throw new ProtocolError('too many addresses');
-    const capture: Omit<Capture, 'writer'> = { number: s.capture, snaplen: s.snaplen, lastSequence: 0, packets: 0, ended: false };
+    const capture: Omit<Capture, 'writer'> = {
+      number: s.capture,
+      snaplen: s.snaplen,
+      lastSequence: 0,
+      packets: 0,
+      ended: false,
+    };
     const writer = this.#collector.writer(
       {
         ...this.#series!,
@@ -256,7 +279,8 @@ export class Intake {
           if (this.#blocked && !this.#over) setImmediate(() => this.#unblock());
         },
         failed: (e) => this.#storage(e),
-        published: (file, packets) => this.#collector.log(`published ${file}: ${packets} packets`, { host: this.host, file, packets }),
+        published: (file, packets) =>
+          this.#collector.log(`published ${file}: ${packets} packets`, { host: this.host, file, packets }),
       },
     );
     this.#captures.set(s.capture, { ...capture, writer });
@@ -309,7 +333,16 @@ export class Intake {
   #slab(capture: Capture, firstSequence: number, firstPacket: number): Slabbed | undefined {
     const slab = this.#free.pop();
     if (slab === undefined) return undefined;
-    return { slab, capture, out: slab * SLAB_REGION, lastRecord: 0, packets: 0, packetBytes: 0, firstSequence, firstPacket };
+    return {
+      slab,
+      capture,
+      out: slab * SLAB_REGION,
+      lastRecord: 0,
+      packets: 0,
+      packetBytes: 0,
+      firstSequence,
+      firstPacket,
+    };
   }
 
   /** Hands the current slab to its writer. */
@@ -354,7 +387,12 @@ export class Intake {
     this.#flush();
     capture.lastSequence = g.lastSequence;
     capture.packets += g.packets;
-    capture.writer.gap({ firstSequence: g.firstSequence, lastSequence: g.lastSequence, packets: g.packets, bytes: g.bytes });
+    capture.writer.gap({
+      firstSequence: g.firstSequence,
+      lastSequence: g.lastSequence,
+      packets: g.packets,
+      bytes: g.bytes,
+    });
     return true;
   }
 

@@ -5,7 +5,10 @@ const MAX_INTERFACE = 32;
 
 /** Only [A-Za-z0-9._-], neither first '.' nor '-', never empty. */
 export function safeName(said: string, longest: number): string {
-  const safe = said.replace(/[^A-Za-z0-9._-]/g, '_').slice(0, longest).replace(/^[.-]+/, '_');
+  const safe = said
+    .replace(/[^A-Za-z0-9._-]/g, '_')
+    .slice(0, longest)
+    .replace(/^[.-]+/, '_');
   return safe || '_';
 }
 
@@ -25,7 +28,13 @@ export interface SegmentName {
 /** <host>_<interface>_<UTC>_<run>-<capture>_<first sequence>, the same for a segment's file and its manifest. */
 export function segmentStem(n: SegmentName): string {
   const time = n.opened.toISOString().slice(0, 19).replace(/[-:]/g, '') + 'Z';
-  return [hostFolder(n.host), safeName(n.interface, MAX_INTERFACE), time, `${n.run.slice(0, 8)}-${n.capture}`, n.firstSequence].join('_');
+  return [
+    hostFolder(n.host),
+    safeName(n.interface, MAX_INTERFACE),
+    time,
+    `${n.run.slice(0, 8)}-${n.capture}`,
+    n.firstSequence,
+  ].join('_');
 }
 
 /** Link types that Arkime 6 knows; it exits on a file with any other. */

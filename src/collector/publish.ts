@@ -35,7 +35,12 @@ export async function publishFile(handle: Closable, path: string): Promise<void>
 }
 
 /** Hashes the published file and puts its manifest beside it. */
-export async function publishManifest(hasher: Hasher, folder: string, stem: string, manifest: Omit<Manifest, 'sha256'>): Promise<Manifest> {
+export async function publishManifest(
+  hasher: Hasher,
+  folder: string,
+  stem: string,
+  manifest: Omit<Manifest, 'sha256'>,
+): Promise<Manifest> {
   const sha256 = await hasher.hash(join(folder, manifest.file));
   const why = arkimeReads(manifest.linkType) ? {} : { notForArkime: `Arkime exits on link type ${manifest.linkType}` };
   const whole = { ...manifest, sha256, ...why };

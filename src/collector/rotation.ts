@@ -16,7 +16,12 @@ export interface SegmentAge {
 }
 
 /** Why this segment must be closed before `more` bytes are appended at `nowMs`; undefined when it need not be. */
-export function rotationDue(s: SegmentAge, limits: RotationLimits, nowMs: number, more: number): 'bytes' | 'age' | 'idle' | undefined {
+export function rotationDue(
+  s: SegmentAge,
+  limits: RotationLimits,
+  nowMs: number,
+  more: number,
+): 'bytes' | 'age' | 'idle' | undefined {
   if (more > 0 && s.bytes + more > limits.rotateBytes) return 'bytes';
   if (nowMs - s.openedMs >= limits.rotateAgeMs) return 'age';
   if (nowMs - s.appendedMs >= limits.rotateIdleMs) return 'idle';

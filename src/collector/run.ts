@@ -23,7 +23,9 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
     const identity = await identityOf(flags.state, flags.tls);
     const tokens = new Tokens(flags.state);
     await salvage(flags.captures, hasher, (s) => {
-      const what = s.left ? `left ${s.file}: ${s.left}` : `salvaged ${s.file}: ${s.packets} packets, ${s.cut} bytes cut`;
+      const what = s.left
+        ? `left ${s.file}: ${s.left}`
+        : `salvaged ${s.file}: ${s.packets} packets, ${s.cut} bytes cut`;
       log.warning(what, undefined, { ...s });
     });
     const server = new CollectorServer(
@@ -31,10 +33,16 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
         version: `rcap-collector ${VERSION}`,
         timestamps: flags.timestamps,
         admit: (token, host, run) => tokens.admit(token, host, run),
-        writer: (start, events) => new CaptureWriter(hostFolderIn(flags.captures, start.host), start, flags, hasher, events),
+        writer: (start, events) =>
+          new CaptureWriter(hostFolderIn(flags.captures, start.host), start, flags, hasher, events),
         log: (message, fields) => log.info(message, fields),
       },
-      { address: flags.listen, key: identity.key, certificate: identity.certificate, maxConnections: flags.maxConnections },
+      {
+        address: flags.listen,
+        key: identity.key,
+        certificate: identity.certificate,
+        maxConnections: flags.maxConnections,
+      },
     );
     const port = await server.listen();
     announce(flags, log, identity, port, tokens.list().length);
@@ -52,11 +60,22 @@ function hostFolderIn(captures: string, host: string): string {
   return folder;
 }
 
-function announce(flags: ServeFlags, log: Log, identity: { pin: string; fresh: boolean }, port: number, tokens: number): void {
+function announce(
+  flags: ServeFlags,
+  log: Log,
+  identity: { pin: string; fresh: boolean },
+  port: number,
+  tokens: number,
+): void {
   const { host } = flags.listen;
   const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   if (identity.fresh) log.info(`made a key and a certificate in ${flags.state}`);
-  log.info(`listening on ${at}, captures in ${flags.captures}`, { host, port, captures: flags.captures, pin: identity.pin });
+  log.info(`listening on ${at}, captures in ${flags.captures}`, {
+    host,
+    port,
+    captures: flags.captures,
+    pin: identity.pin,
+  });
   if (tokens === 0) log.info(`make a token for each host first: rcap-collector token new --state ${flags.state}`);
   log.info(`on a host: rcap-agent --server ${reachable(host)}:${port} --pin ${identity.pin} --token TOKEN`);
 }

@@ -31,10 +31,18 @@ export async function salvage(captures: string, hasher: Hasher, said: (s: Salvag
     for (const name of names) {
       if (!name.endsWith(PART) || !ENDS.test(name.slice(0, -PART.length))) continue;
       // One that can't be opened must not keep the collector from starting.
-      said(await salvageFile(folder, name, hasher).catch((e: Error) => ({ file: name, packets: 0, cut: 0, left: reasonOf(e) })));
+      said(
+        await salvageFile(folder, name, hasher).catch((e: Error) => ({
+          file: name,
+          packets: 0,
+          cut: 0,
+          left: reasonOf(e),
+        })),
+      );
     }
     // Published, but killed before the manifest was written: finish it.
-    for (const name of await readdir(folder)) if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name, hasher);
+    for (const name of await readdir(folder))
+      if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name, hasher);
   }
 }
 
@@ -102,7 +110,7 @@ async function wholeRecords(handle: FileHandle): Promise<Whole | undefined> {
   const header = readFileHeader(buffer.subarray(0, held));
   if (!header || header.snaplen > MAX_SNAPLEN) return undefined;
   const whole: Whole = { header, bytes: FILE_HEADER_BYTES, packets: 0, packetBytes: 0, firstTime: '', lastTime: '' };
-  for (held = 0; ; ) {
+  for (held = 0; ;) {
     const { bytesRead } = await handle.read(buffer, held, buffer.length - held, whole.bytes + held);
     held += bytesRead;
     const walk = walkRecords(buffer.subarray(0, held), header.snaplen);
@@ -118,7 +126,14 @@ async function wholeRecords(handle: FileHandle): Promise<Whole | undefined> {
   }
 }
 
-async function writeManifest(folder: string, stem: string, file: string, start: ManifestStart | undefined, whole: Whole, hasher: Hasher): Promise<void> {
+async function writeManifest(
+  folder: string,
+  stem: string,
+  file: string,
+  start: ManifestStart | undefined,
+  whole: Whole,
+  hasher: Hasher,
+): Promise<void> {
   await publishManifest(hasher, folder, stem, {
     ...(start ?? UNKNOWN),
     linkType: whole.header.linkType,

@@ -57,7 +57,13 @@ export class Segment {
   /** Creates the file with its header, and the manifest's beginning beside it. Never over another file. */
   static async open(folder: string, stem: string, start: ManifestStart): Promise<Segment> {
     const path = join(folder, publishedName(stem, start.linkType));
-    if (await stat(path).then(() => true, () => false)) throw new RcapError('STORAGE', `could not create '${path}': it exists`);
+    if (
+      await stat(path).then(
+        () => true,
+        () => false,
+      )
+    )
+      throw new RcapError('STORAGE', `could not create '${path}': it exists`);
     const handle = await createFile(path + PART);
     try {
       await handle.write(fileHeader(start.linkType, start.snaplen, start.timestamps));
@@ -74,7 +80,7 @@ export class Segment {
   }
 
   async append(slab: Slab): Promise<void> {
-    for (let at = 0; at < slab.bytes.length; ) {
+    for (let at = 0; at < slab.bytes.length;) {
       const { bytesWritten } = await this.#handle.write(slab.bytes, at, slab.bytes.length - at, this.bytes + at);
       at += bytesWritten;
     }

@@ -42,7 +42,9 @@ export class CollectorServer {
     this.#host = host;
     this.#options = options;
     this.#secureContext = createSecureContext({ ...TLS_OPTIONS, key: options.key, cert: options.certificate });
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }, (s) => this.#accepted(s));
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }, (s) =>
+      this.#accepted(s),
+    );
     // Room for those that will be told why, beside the ones that are served.
     this.#server.maxConnections = options.maxConnections + 64;
   }
@@ -130,7 +132,11 @@ export class CollectorServer {
     socket.resume();
     this.#intakes.set(intake, socket);
     if (this.#intakes.size > this.#options.maxConnections) {
-      intake.refuse(Code.LIMIT, `more than ${this.#options.maxConnections} connections`, 'rcap-collector --max-connections N allows more');
+      intake.refuse(
+        Code.LIMIT,
+        `more than ${this.#options.maxConnections} connections`,
+        'rcap-collector --max-connections N allows more',
+      );
     }
     return intake;
   }
@@ -147,7 +153,10 @@ export class CollectorServer {
 
 function explain(e: NodeJS.ErrnoException, host: string, port: number): RcapError {
   const at = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const [reason, hint] = LISTEN_REASONS[e.code ?? ''] ?? [e.code ?? e.message, 'choose another with --listen ADDR:PORT'];
+  const [reason, hint] = LISTEN_REASONS[e.code ?? ''] ?? [
+    e.code ?? e.message,
+    'choose another with --listen ADDR:PORT',
+  ];
   return new RcapError('LISTEN', `could not listen on '${at}': ${reason}`, { hint, cause: e });
 }
 const LISTEN_REASONS: Record<string, [reason: string, hint: string]> = {

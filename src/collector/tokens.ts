@@ -77,7 +77,9 @@ export class Tokens {
 
   revoke(id: string): void {
     if (!/^[0-9a-f]{8}$/.test(id) || !existsSync(join(this.#folder, `${id}.json`))) {
-      throw new RcapError('TOKEN', `could not revoke token '${id}': there is none`, { hint: "'rcap-collector token list' shows their ids" });
+      throw new RcapError('TOKEN', `could not revoke token '${id}': there is none`, {
+        hint: "'rcap-collector token list' shows their ids",
+      });
     }
     writeFileSync(join(this.#folder, `${id}.revoked`), new Date().toISOString(), { mode: 0o600 });
   }
@@ -88,7 +90,8 @@ export class Tokens {
     const [, id, secret] = FORM.exec(token) ?? [];
     if (!id || !secret) throw refuse(token ? 'the token has not the form of one' : 'a token is needed', TYPE_IT);
     const stored = this.#stored(id);
-    if (!stored || !timingSafeEqual(sha256(secret), Buffer.from(stored.secretSha256, 'hex'))) throw refuse('the token is not known');
+    if (!stored || !timingSafeEqual(sha256(secret), Buffer.from(stored.secretSha256, 'hex')))
+      throw refuse('the token is not known');
     const { state, used } = this.#state(id);
     const use = this.#used(id);
     const again = use.runs.includes(run);
@@ -97,9 +100,16 @@ export class Tokens {
     const folder = hostFolder(host);
     const owner = stored.host ?? (use.host || folder);
     if (owner !== '*' && owner !== folder) {
-      throw refuse(`the token is for host '${owner}', not '${folder}'`, `--host-name ${owner}, or a token for this host`);
+      throw refuse(
+        `the token is for host '${owner}', not '${folder}'`,
+        `--host-name ${owner}, or a token for this host`,
+      );
     }
-    if (!again) this.#write(`${id}.use`, { host: use.host || folder, runs: [...use.runs, run].slice(-Math.max(KEPT_RUNS, stored.uses ?? 0)) });
+    if (!again)
+      this.#write(`${id}.use`, {
+        host: use.host || folder,
+        runs: [...use.runs, run].slice(-Math.max(KEPT_RUNS, stored.uses ?? 0)),
+      });
     return id;
   }
 
@@ -143,7 +153,9 @@ export class Tokens {
     } catch (e) {
       if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       // An agent hears this: neither paths nor what is in the file.
-      throw e instanceof SyntaxError ? damaged(name) : new RcapError('STATE', `could not read '${name}': ${reasonOf(e)}`, { cause: e });
+      throw e instanceof SyntaxError
+        ? damaged(name)
+        : new RcapError('STATE', `could not read '${name}': ${reasonOf(e)}`, { cause: e });
     }
   }
 

@@ -38,7 +38,8 @@ export class CaptureWriter {
   readonly #limits: WriterLimits;
   readonly #hasher: Hasher;
   readonly #events: WriterEvents;
-  readonly #gaps: ManifestGap[] = [];
+  /** Since the last segment was closed. */
+  #gaps: ManifestGap[] = [];
   #segment: Segment | undefined;
   #lastPublished: Published | undefined;
   #lastSequence = 0;
@@ -98,7 +99,12 @@ export class CaptureWriter {
       return;
     }
     const last = this.#gaps.at(-1)!;
-    this.#gaps[MAX_GAPS - 1] = { ...last, lastSequence: gap.lastSequence, packets: last.packets + gap.packets, bytes: last.bytes + gap.bytes };
+    this.#gaps[MAX_GAPS - 1] = {
+      ...last,
+      lastSequence: gap.lastSequence,
+      packets: last.packets + gap.packets,
+      bytes: last.bytes + gap.bytes,
+    };
   }
 
   /** The capture's end mark. `acknowledge` with `ended` follows once everything is published. */
@@ -176,9 +182,15 @@ export class CaptureWriter {
     clearTimeout(this.#syncTimer);
     this.#syncTimer = undefined;
     await this.#lastPublished?.manifest;
-    this.#lastPublished = await segment.publish(this.#hasher, { closedBy, gaps: [...this.#gaps], counters: this.counters, end });
+    this.#lastPublished = await segment.publish(this.#hasher, {
+      closedBy,
+      gaps: this.#gaps,
+      counters: this.counters,
+      end,
+    });
     this.#lastPublished.manifest.catch((e: Error) => this.#fail(e));
     this.#segment = undefined;
+    this.#gaps = [];
     this.#unsynced = 0;
     this.written.segments++;
     this.#events.published(segment.file, segment.packets);
@@ -189,7 +201,10 @@ export class CaptureWriter {
   async #amend(end: NonNullable<Closing['end']>): Promise<void> {
     if (!this.#lastPublished) return;
     const manifest = await this.#lastPublished.manifest;
-    await replaceFile(this.#lastPublished.path, manifestText({ ...manifest, gaps: [...this.#gaps], counters: end.counters, end }));
+    await replaceFile(
+      this.#lastPublished.path,
+      manifestText({ ...manifest, gaps: [...manifest.gaps, ...this.#gaps], counters: end.counters, end }),
+    );
   }
 
   #scheduleSync(): void {
