@@ -122,7 +122,7 @@ function traffic(): void {
 function start(command: string[], namespace: string, env: Record<string, string> = {}): ChildProcess {
   const [program, ...args] = inside(namespace, command) as [string, ...string[]];
   const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'pipe'], env: { ...process.env, ...env } });
-  child.stderr!.pipe(process.stderr);
+  child.stderr.pipe(process.stderr);
   children.push(child);
   return child;
 }

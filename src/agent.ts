@@ -18,7 +18,7 @@ async function main(argv: string[]): Promise<number> {
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
-    return command.listInterfaces ? await listInterfaces(command.json) : await capture(command, log);
+    return command.listInterfaces ? listInterfaces(command.json) : await capture(command, log);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
@@ -30,17 +30,20 @@ function print(text: string): number {
   return 0;
 }
 
-async function listInterfaces(json: boolean): Promise<number> {
-  const list = (await loadAddon()).interfaces();
+function listInterfaces(json: boolean): number {
+  const list = loadAddon().interfaces();
   return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
 }
 
 async function capture(flags: AgentFlags, log: Log): Promise<number> {
   const plan = makePlan(flags);
   if (flags.snaplen < 262_144 && flags.read === undefined) {
-    log.warning(`packets are cut to ${flags.snaplen} bytes: Arkime stops on cut packets`, 'set readTruncatedPackets=true in its config.ini');
+    log.warning(
+      `packets are cut to ${flags.snaplen} bytes: Arkime stops on cut packets`,
+      'set readTruncatedPackets=true in its config.ini',
+    );
   }
-  const addon = await loadAddon();
+  const addon = loadAddon();
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
@@ -75,12 +78,18 @@ function listening({ info }: Capture, linkType: [string, string] | undefined): s
 function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
   const { ledger, captures } = outcome;
   if (flags.json) {
-    log.info('done', { ...ledger, lost: outcome.lost, captures: captures.map((c) => ({ interface: c.info.interface, ...c.ledger })) });
+    log.info('done', {
+      ...ledger,
+      lost: outcome.lost,
+      captures: captures.map((c) => ({ interface: c.info.interface, ...c.ledger })),
+    });
   } else if (captures.length > 0) {
     for (const line of report(ledger)) log.info(line);
   }
-  if (unacknowledged(ledger) > 0) log.warning(`${unacknowledged(ledger)} packets were captured, but never acknowledged: they are lost`);
-  else if (outcome.imbalance !== undefined && captures.length > 0) log.warning(`the ledger does not balance: ${outcome.imbalance}`);
+  if (unacknowledged(ledger) > 0)
+    log.warning(`${unacknowledged(ledger)} packets were captured, but never acknowledged: they are lost`);
+  else if (outcome.imbalance !== undefined && captures.length > 0)
+    log.warning(`the ledger does not balance: ${outcome.imbalance}`);
   if (outcome.errors.length > 0) return exitCodeOf(outcome.errors[0]);
   return outcome.lost > 0 || outcome.imbalance !== undefined ? 3 : 0;
 }

@@ -53,10 +53,27 @@ async function run(flags: ServeFlags): Promise<number> {
 function listTokens({ state, json }: Extract<CollectorCommand, { command: 'token list' }>): number {
   const list = new Tokens(state).list();
   if (json) return print(list.map((t) => `${JSON.stringify(t)}\n`).join(''));
-  const rows = list.map((t) => [t.id, t.state, t.host ?? '(first user)', t.expires ?? 'never', `${t.used}/${t.uses ?? '-'}`, t.label]);
+  const rows = list.map((t) => [
+    t.id,
+    t.state,
+    t.host ?? '(first user)',
+    t.expires ?? 'never',
+    `${t.used}/${t.uses ?? '-'}`,
+    t.label,
+  ]);
   const all = [['ID', 'STATE', 'HOST', 'EXPIRES', 'USED', 'LABEL'], ...rows];
   const widths = all[0]!.map((_, i) => Math.max(...all.map((r) => r[i]!.length)));
-  return print(all.map((r) => `${r.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()}\n`).join(''));
+  return print(
+    all
+      .map(
+        (r) =>
+          `${r
+            .map((cell, i) => cell.padEnd(widths[i]!))
+            .join('  ')
+            .trimEnd()}\n`,
+      )
+      .join(''),
+  );
 }
 
 process.stdout.on('error', () => {}); // a reader that went away

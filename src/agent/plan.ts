@@ -57,6 +57,8 @@ function readText(path: string, what: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (e) {
-    throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${(e as NodeJS.ErrnoException).code}`, { cause: e });
+    throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${(e as NodeJS.ErrnoException).code}`, {
+      cause: e,
+    });
   }
 }

@@ -11,9 +11,17 @@ export interface ProgressView {
   clear(): void;
 }
 
-export function progressView(log: Log, output: NodeJS.WriteStream, mode: { quiet: boolean; json: boolean }): ProgressView {
+export function progressView(
+  log: Log,
+  output: NodeJS.WriteStream,
+  mode: { quiet: boolean; json: boolean },
+): ProgressView {
   if (mode.quiet) return { update() {}, clear() {} };
-  if (mode.json) return { update: (p) => log.info('progress', { ...p.ledger, spoolHeld: p.spoolHeld, seconds: p.seconds }), clear() {} };
+  if (mode.json)
+    return {
+      update: (p) => log.info('progress', { ...p.ledger, spoolHeld: p.spoolHeld, seconds: p.seconds }),
+      clear() {},
+    };
   const rate = rateOf();
   if (!output.isTTY) {
     let next = PLAIN_SECONDS;

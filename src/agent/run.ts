@@ -99,7 +99,8 @@ export class Run {
       : fileSink(plan.write!, sinkEvents);
     this.#sink = sink;
     // A file doesn't depend on the connection: read ahead while that is set up.
-    if (plan.read !== undefined) this.#open((h) => openReplay(this.#addon, pool, { file: plan.read!, filter: plan.filter }, h));
+    if (plan.read !== undefined)
+      this.#open((h) => openReplay(this.#addon, pool, { file: plan.read!, filter: plan.filter }, h));
     const timers: NodeJS.Timeout[] = [];
     try {
       // A signal may end the run while it still connects.
@@ -144,11 +145,15 @@ export class Run {
   #openInterfaces(pool: Pool, connection: Connection | undefined): void {
     const plan = this.#plan;
     const list = this.#addon.interfaces();
-    const chosen = plan.interfaces.length ? plan.interfaces.map((w) => findInterface(list, w)) : [defaultInterface(list, connection)];
+    const chosen = plan.interfaces.length
+      ? plan.interfaces.map((w) => findInterface(list, w))
+      : [defaultInterface(list, connection)];
     const exclusion = connection ? ownTraffic(connection.remoteAddress, connection.remotePort) : '';
     for (const device of new Set(chosen)) {
       const { filter, snaplen, promiscuous, bufferBytes } = plan;
-      this.#open((h) => openLive(this.#addon, pool, { interface: device, filter, exclusion, snaplen, promiscuous, bufferBytes }, h));
+      this.#open((h) =>
+        openLive(this.#addon, pool, { interface: device, filter, exclusion, snaplen, promiscuous, bufferBytes }, h),
+      );
     }
   }
 
@@ -165,7 +170,13 @@ export class Run {
   }
 
   #capture(captures: Map<number, Capture>, id: number, info: CaptureInfo): void {
-    const capture: Capture = { number: this.#captures.length + 1, info, ledger: emptyLedger(), ending: false, ended: false };
+    const capture: Capture = {
+      number: this.#captures.length + 1,
+      info,
+      ledger: emptyLedger(),
+      ending: false,
+      ended: false,
+    };
     captures.set(id, capture);
     this.#captures.push(capture);
     this.#sink.start(capture);
@@ -175,7 +186,10 @@ export class Run {
   #block(capture: Capture, block: Block): void {
     const { ledger } = capture;
     ledger.captured += block.packets;
-    const part = this.#reason === 'count' || this.#reason === 'bytes' || this.#givenUp ? NOTHING : admit(this.#taken, this.#plan.limits, block);
+    const part =
+      this.#reason === 'count' || this.#reason === 'bytes' || this.#givenUp
+        ? NOTHING
+        : admit(this.#taken, this.#plan.limits, block);
     ledger.capturedBytes += part.packetBytes;
     ledger.discarded += block.packets - part.packets;
     if (part.packets === 0) {
@@ -273,5 +287,7 @@ export interface Connection {
 function defaultInterface(list: Interface[], connection: Connection | undefined): Interface {
   const found = connection ? interfaceOf(list, connection.localAddress.replace(/^::ffff:/, '')) : list[0];
   if (found) return found;
-  throw new RcapError('NO_SUCH_INTERFACE', 'could not choose an interface', { hint: "name one with -i; 'rcap-agent -D' lists them" });
+  throw new RcapError('NO_SUCH_INTERFACE', 'could not choose an interface', {
+    hint: "name one with -i; 'rcap-agent -D' lists them",
+  });
 }

@@ -33,7 +33,13 @@ export interface Sink {
 /** Entries that wait to be sent, beyond which counters are left out. */
 const MANY = 16;
 
-export function uploadSink(upload: NonNullable<Plan['upload']>, plan: Plan, spoolBytes: number, run: Uint8Array, events: SinkEvents): Sink {
+export function uploadSink(
+  upload: NonNullable<Plan['upload']>,
+  plan: Plan,
+  spoolBytes: number,
+  run: Uint8Array,
+  events: SinkEvents,
+): Sink {
   const spool = new Spool(spoolBytes, plan.spoolFull);
   let uplink: Uplink | undefined;
   let closed!: () => void;
@@ -44,7 +50,14 @@ export function uploadSink(upload: NonNullable<Plan['upload']>, plan: Plan, spoo
   };
   return {
     async open() {
-      const hello = { protocol: PROTOCOL, run, host: plan.host, agent: `rcap-agent ${VERSION}`, clockNs: BigInt(Date.now()) * 1_000_000n, token: upload.token };
+      const hello = {
+        protocol: PROTOCOL,
+        run,
+        host: plan.host,
+        agent: `rcap-agent ${VERSION}`,
+        clockNs: BigInt(Date.now()) * 1_000_000n,
+        token: upload.token,
+      };
       uplink = await Uplink.connect(upload.server, upload.trust, hello, spool, {
         ack: (capture, sequence, ended) => events.acknowledged(capture, spool.acknowledge(capture, sequence), ended),
         stop: (reason) => events.stop(reason || 'the collector asked'),

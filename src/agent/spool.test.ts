@@ -234,7 +234,7 @@ test('whatever happens, what was sent and the gaps cover every batch once, in or
           } else if (a.do === 'next') next();
           else {
             // Half of what was sent.
-            const sent = (seen.get(a.capture) ?? []).filter((e) => !isGap(e)) as Batch[];
+            const sent = (seen.get(a.capture) ?? []).filter((e) => !isGap(e));
             spool.acknowledge(a.capture, sent[Math.floor(sent.length / 2)]?.sequence ?? 0);
           }
           assert.ok(spool.held >= 0);

@@ -51,7 +51,13 @@ export class Uplink {
     socket.setNoDelay(true);
   }
 
-  static async connect(server: Server, trust: Trust, hello: rcap.v1.IHello, spool: Spool, events: UplinkEvents): Promise<Uplink> {
+  static async connect(
+    server: Server,
+    trust: Trust,
+    hello: rcap.v1.IHello,
+    spool: Spool,
+    events: UplinkEvents,
+  ): Promise<Uplink> {
     return new Uplink(await greet(server, trust, hello), spool, events);
   }
 
@@ -188,7 +194,9 @@ function greet(server: Server, trust: Trust, hello: rcap.v1.IHello): Promise<Gre
       try {
         receiver.push(chunk);
       } catch (e) {
-        fail(new RcapError('PROTOCOL', `could not understand collector '${name}': ${(e as Error).message}`, { cause: e }));
+        fail(
+          new RcapError('PROTOCOL', `could not understand collector '${name}': ${(e as Error).message}`, { cause: e }),
+        );
       }
     });
     socket.on('error', (e: NodeJS.ErrnoException) => fail(explain(e, name, verified)));
@@ -196,15 +204,20 @@ function greet(server: Server, trust: Trust, hello: rcap.v1.IHello): Promise<Gre
       fail(
         verified
           ? new RcapError('CONNECTION', `lost the connection to '${name}': it was closed`)
-          : new RcapError('CONNECTION', `could not connect to '${name}': it closed the connection before TLS was set up`, {
-              hint: 'is that port a rcap-collector?',
-            }),
+          : new RcapError(
+              'CONNECTION',
+              `could not connect to '${name}': it closed the connection before TLS was set up`,
+              {
+                hint: 'is that port a rcap-collector?',
+              },
+            ),
       ),
     );
   });
 }
 
-export const serverText = (s: Server): string => (s.host.includes(':') ? `[${s.host}]:${s.port}` : `${s.host}:${s.port}`);
+export const serverText = (s: Server): string =>
+  s.host.includes(':') ? `[${s.host}]:${s.port}` : `${s.host}:${s.port}`;
 
 function timedOut(name: string, verified: boolean): RcapError {
   return verified
@@ -234,7 +247,10 @@ const isTlsError = (e: NodeJS.ErrnoException) => /^ERR_SSL_|EPROTO/.test(e.code 
 const NOT_TLS = 'it does not speak TLS 1.3';
 const IS_IT = 'is that the address and port of a rcap-collector?';
 const REASONS: Record<string, [reason: string, hint: string]> = {
-  ECONNREFUSED: ['connection refused', 'is the collector running? does it listen on that address? (rcap-collector --listen 0.0.0.0:9000)'],
+  ECONNREFUSED: [
+    'connection refused',
+    'is the collector running? does it listen on that address? (rcap-collector --listen 0.0.0.0:9000)',
+  ],
   ECONNRESET: ['connection reset', IS_IT],
   ENOTFOUND: ['no such host', 'check the name in --server, or use an address'],
   EAI_AGAIN: ['its name could not be looked up', 'check the name server, or use an address in --server'],

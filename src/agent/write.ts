@@ -22,7 +22,9 @@ export function fileSink(path: string, events: SinkEvents): Sink {
     try {
       writeAll(fd, from);
     } catch (e) {
-      events.failed(new RcapError('FILE_WRITE', `could not write '${path}': ${(e as NodeJS.ErrnoException).code}`, { cause: e }));
+      events.failed(
+        new RcapError('FILE_WRITE', `could not write '${path}': ${(e as NodeJS.ErrnoException).code}`, { cause: e }),
+      );
     }
   };
   return {
@@ -30,7 +32,9 @@ export function fileSink(path: string, events: SinkEvents): Sink {
       try {
         fd = path === '-' ? 1 : openSync(path, 'w', 0o600);
       } catch (e) {
-        throw new RcapError('FILE_WRITE', `could not open '${path}': ${(e as NodeJS.ErrnoException).code}`, { cause: e });
+        throw new RcapError('FILE_WRITE', `could not open '${path}': ${(e as NodeJS.ErrnoException).code}`, {
+          cause: e,
+        });
       }
       for (const work of waiting.splice(0)) work();
       return undefined;
@@ -42,9 +46,13 @@ export function fileSink(path: string, events: SinkEvents): Sink {
           write(fileHeader(linkType, MAX_SNAPLEN, 'nano'));
         } else if (linkType !== capture.info.linkType) {
           events.failed(
-            new RcapError('LINK_TYPE', `could not write '${path}': a pcap file holds one link type, and '${capture.info.interface}' has another`, {
-              hint: 'one -i and one -w each',
-            }),
+            new RcapError(
+              'LINK_TYPE',
+              `could not write '${path}': a pcap file holds one link type, and '${capture.info.interface}' has another`,
+              {
+                hint: 'one -i and one -w each',
+              },
+            ),
           );
         }
       }),
@@ -80,7 +88,7 @@ export function fileSink(path: string, events: SinkEvents): Sink {
 /** Writes all of it, also into a pipe that doesn't block. */
 function writeAll(fd: number, bytes: Uint8Array): void {
   const pause = new Int32Array(new SharedArrayBuffer(4));
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     try {
       at += writeSync(fd, bytes, at);
     } catch (e) {

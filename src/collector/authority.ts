@@ -63,7 +63,7 @@ async function make(): Promise<{ key: string; certificate: string }> {
       keys: keys as never,
       extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'dns', value: 'rcap-collector' }])],
     },
-    webcrypto as never,
+    webcrypto,
   );
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
   const key = `-----BEGIN PRIVATE KEY-----\n${pkcs8.toString('base64').replace(/.{1,64}/g, '$&\n')}-----END PRIVATE KEY-----\n`;

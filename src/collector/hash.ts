@@ -55,7 +55,7 @@ export class Hasher {
       else waiting?.reject(new Error(error));
     });
     worker.on('error', (e) => {
-      for (const w of this.#waiting.values()) w.reject(e as Error);
+      for (const w of this.#waiting.values()) w.reject(e);
       this.#waiting.clear();
       this.#worker = undefined;
     });

@@ -1,78 +1,71 @@
 /**
- * One collector a folder: whoever listens on the socket in it owns it. The kernel lets go of it with the process, however
- * that ends; a socket file that nobody listens on is a leftover. The path goes through /proc/self/fd, since a socket's
- * path may have 107 bytes only.
+ * One collector a folder: it listens on a socket in there under a name of its own, and then looks for others. Whoever sees
+ * another one that answers gives way, so of two at least the later one does. The kernel ends a socket with its process,
+ * however that ends; one that doesn't answer never will again. The path goes through /proc/self/fd, since a socket's path
+ * may have 107 bytes only.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, linkSync, mkdirSync, openSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { RcapError, reasonOf } from '../errors.ts';
 
-const NAME = '.rcap-collector.lock';
-/** How often leftovers are removed; only others that start at the same moment make more than one. */
-const TRIES = 3;
+const NAME = '.rcap-collector.lock.';
+/** Two that start at the same moment may both give way; so each tries again, a little later. */
+const TRIES = 4;
+const LATER_MS = 100;
 
 /** Makes the folder if need be and takes it. Returns what gives it back. */
 export async function lockFolder(folder: string, what: string, mode: number): Promise<() => void> {
-  let fd: number;
+  let fd: number | undefined;
   try {
     mkdirSync(folder, { recursive: true, mode });
     fd = openSync(folder, 'r');
-  } catch (e) {
-    throw new RcapError('FOLDER', `could not use ${what} folder '${folder}': ${reasonOf(e)}`, { cause: e });
-  }
-  const path = `/proc/self/fd/${fd}/${NAME}`;
-  try {
-    for (let tries = 0; !(await listens(path)); tries++) {
-      if (tries === TRIES || (await answers(path)) || !(await removeLeftover(path))) {
-        throw new RcapError('LOCKED', `could not use ${what} folder '${folder}': another rcap-collector does`, {
-          hint: 'stop that one, or give this one folders of its own: --state DIR --captures DIR',
-        });
-      }
+    const path = `/proc/self/fd/${fd}`;
+    for (let tries = 1; tries <= TRIES; tries++) {
+      const name = NAME + randomBytes(8).toString('hex');
+      const giveBack = await listen(path, name);
+      if (!(await isTaken(path, name))) return giveBack;
+      giveBack();
+      await sleep(Math.random() * LATER_MS);
     }
   } catch (e) {
-    closeSync(fd);
-    if (e instanceof RcapError) throw e;
+    if (fd !== undefined) closeSync(fd);
     throw new RcapError('FOLDER', `could not use ${what} folder '${folder}': ${reasonOf(e)}`, { cause: e });
   }
-  return () => {
-    try {
-      unlinkSync(join(folder, NAME));
-    } catch {
-      // gone with the folder
-    }
-  };
+  closeSync(fd);
+  throw new RcapError('LOCKED', `could not use ${what} folder '${folder}': another rcap-collector does`, {
+    hint: 'stop that one, or give this one folders of its own: --state DIR --captures DIR',
+  });
 }
 
-/**
- * Moved away first: of two that start at once, the slower one would else remove the socket on which the faster one already
- * listens. False when that was about to happen.
- */
-async function removeLeftover(path: string): Promise<boolean> {
-  const away = `${path}.${randomBytes(4).toString('hex')}`;
-  try {
-    renameSync(path, away);
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return true; // the other one was faster
-    throw e;
-  }
-  const alive = await answers(away);
-  if (alive) linkSync(away, path);
-  unlinkSync(away);
-  return !alive;
-}
-
-/** Tries to listen; false when the name is taken. */
-function listens(path: string): Promise<boolean> {
+/** Listens, and only then shows the socket under its name: one that is seen answers. */
+function listen(folder: string, name: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
     const server = createServer((s) => s.destroy());
-    server.on('error', (e: NodeJS.ErrnoException) => (e.code === 'EADDRINUSE' ? resolve(false) : reject(e)));
-    server.listen(path, () => {
+    const made = join(folder, `${name}.new`);
+    server.on('error', reject);
+    server.listen(made, () => {
+      renameSync(made, join(folder, name));
       server.unref();
-      resolve(true);
+      resolve(() => {
+        // By force: the folder may be gone.
+        rmSync(join(folder, name), { force: true });
+        server.close();
+      });
     });
   });
+}
+
+/** Whether another socket in the folder answers; what a killed collector left behind is removed. */
+async function isTaken(folder: string, own: string): Promise<boolean> {
+  for (const name of readdirSync(folder)) {
+    if (!name.startsWith(NAME) || name.endsWith('.new') || name === own) continue;
+    if (await answers(join(folder, name))) return true;
+    rmSync(join(folder, name), { force: true });
+  }
+  return false;
 }
 
 function answers(path: string): Promise<boolean> {
@@ -81,6 +74,7 @@ function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    socket.on('error', () => resolve(false));
+    // Any other error, such as a full queue, doesn't mean that nobody is there.
+    socket.on('error', (e: NodeJS.ErrnoException) => resolve(e.code !== 'ECONNREFUSED' && e.code !== 'ENOENT'));
   });
 }

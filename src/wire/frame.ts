@@ -56,7 +56,8 @@ export function checkEnvelope(b: Uint8Array, start: number, end: number): void {
 export function readBatchHeader(b: Uint8Array, start: number, end: number): BatchHeader & { packets: number } {
   try {
     const body = readVarint(b, start + 1, end);
-    if (body.next + body.value !== end) throw new ProtocolError('the envelope of a batch holds something else, or ends early');
+    if (body.next + body.value !== end)
+      throw new ProtocolError('the envelope of a batch holds something else, or ends early');
     const h = { capture: 0, sequence: 0, firstPacket: 0, packets: body.next };
     while (h.packets < end && b[h.packets] !== PACKET_TAG) {
       const field = FIELDS[b[h.packets]!];
@@ -73,4 +74,8 @@ export function readBatchHeader(b: Uint8Array, start: number, end: number): Batc
     throw e;
   }
 }
-const FIELDS: Record<number, 'capture' | 'sequence' | 'firstPacket'> = { 0x08: 'capture', 0x10: 'sequence', 0x18: 'firstPacket' };
+const FIELDS: Record<number, 'capture' | 'sequence' | 'firstPacket'> = {
+  0x08: 'capture',
+  0x10: 'sequence',
+  0x18: 'firstPacket',
+};

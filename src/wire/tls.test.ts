@@ -46,7 +46,7 @@ async function certificate(options: {
         new x509.SubjectAlternativeNameExtension(names.map(([type, value]) => ({ type, value }))),
       ],
     },
-    webcrypto as never,
+    webcrypto,
   );
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
   return {
@@ -80,7 +80,7 @@ async function serve(
 async function trusts(t: TestContext, port: number, trust: Trust, host = '127.0.0.1'): Promise<RcapError | undefined> {
   const lookup = (_: string, __: object, found: (e: null, list: { address: string; family: number }[]) => void) =>
     found(null, [{ address: '127.0.0.1', family: 4 }]);
-  const socket = tls.connect({ ...connectOptions(host, trust), port, lookup: lookup as never });
+  const socket = tls.connect({ ...connectOptions(host, trust), port, lookup: lookup });
   t.after(() => socket.destroy());
   await once(socket, 'secureConnect');
   assert.equal(socket.getProtocol(), 'TLSv1.3');

@@ -15,7 +15,9 @@ export type Trust = { pin: string } | { ca: string } | 'system';
 
 /** `sha256/` and the base64 SHA-256 of the public key in SPKI form (as in RFC 7469, section 2.4). */
 export function pinOf(key: KeyObject): string {
-  return `sha256/${createHash('sha256').update(key.export({ type: 'spki', format: 'der' })).digest('base64')}`;
+  return `sha256/${createHash('sha256')
+    .update(key.export({ type: 'spki', format: 'der' }))
+    .digest('base64')}`;
 }
 
 export function connectOptions(host: string, trust: Trust): tls.ConnectionOptions {
