@@ -13,7 +13,6 @@ typedef struct Bridge {
   napi_ref on_capture, on_block, on_end;
   napi_ref blocks; // keeps the pool's memory alive as long as the thread may write there
   Event *events;   // taken from the session, not yet delivered
-  bool joined;
   bool hooked;
   int holders; // the handle that JavaScript has, and `wakeup`
 } Bridge;
@@ -29,17 +28,12 @@ static void drop(Bridge *bridge) {
   free(bridge);
 }
 
-static void join(Bridge *bridge) {
-  if (!bridge->joined) session_join(bridge->session);
-  bridge->joined = true;
-}
-
 // The environment ends with the session still running (worker.terminate(), process.exit() in a worker).
 static void on_environment_exit(void *data) {
   Bridge *bridge = data;
   bridge->hooked = false;
   session_stop(bridge->session, STOP_NOW);
-  join(bridge);
+  session_join(bridge->session);
 }
 
 // From the capture thread.
@@ -118,7 +112,7 @@ static void reject_as_ended(napi_env env, napi_deferred deferred) {
 }
 
 static void deliver_end(napi_env env, Bridge *bridge, const Event *event) {
-  join(bridge);
+  session_join(bridge->session);
   for (Request *request; (request = session_next_request(bridge->session));) {
     reject_as_ended(env, request->asker);
     free(request->text);

@@ -47,6 +47,14 @@ static void free_options(SessionOptions *options) {
   free(options->exclusion);
 }
 
+// What the thread works with, beside the queues.
+static void free_shared(Session *session) {
+  session->joined = true;
+  wake_close(&session->wake);
+  pool_drop(session->pool);
+  free_options(&session->options);
+}
+
 Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *), void *argument) {
   Session *session = calloc(1, sizeof *session);
   if (!session || !wake_open(&session->wake)) {
@@ -63,6 +71,7 @@ Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *)
   session->pool = pool_hold(pool);
   uv_mutex_init(&session->lock);
   if (uv_thread_create(&session->thread, run, session)) {
+    free_shared(session);
     session_free(session);
     return NULL;
   }
@@ -70,6 +79,7 @@ Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *)
 }
 
 void session_stop(Session *session, StopMode mode) {
+  if (session->joined) return;
   int was = atomic_load(&session->stop);
   while (was < (int)mode && !atomic_compare_exchange_weak(&session->stop, &was, (int)mode)) continue;
   wake_call(&session->wake);
@@ -120,7 +130,11 @@ SessionStats session_stats(Session *session) {
   return stats;
 }
 
-void session_join(Session *session) { uv_thread_join(&session->thread); }
+void session_join(Session *session) {
+  if (session->joined) return;
+  uv_thread_join(&session->thread);
+  free_shared(session);
+}
 
 void session_free(Session *session) {
   for (Event *event = session->first_event; event;) {
@@ -132,10 +146,7 @@ void session_free(Session *session) {
     free(request->text);
     free(request);
   }
-  pool_drop(session->pool);
-  wake_close(&session->wake);
   uv_mutex_destroy(&session->lock);
-  free_options(&session->options);
   free(session);
 }
 

@@ -67,6 +67,7 @@ typedef struct Session {
   void (*notify)(void *);
   void *notify_argument;
   atomic_int stop; // a StopMode, which only grows
+  bool joined;     // the owner's
 
   uv_mutex_t lock; // guards these
   Event *first_event, **last_event;
@@ -92,8 +93,9 @@ void event_free(Event *event);
 // Asks for another filter or exclusion. False when the session has ended; else one EVENT_ANSWER follows.
 bool session_ask(Session *session, bool exclusion, const char *text, void *asker);
 SessionStats session_stats(Session *session);
-// Waits for the thread. It ends by itself right after EVENT_END.
+// Waits for the thread, which ends by itself right after EVENT_END, and frees what only it needed. Once is enough.
 void session_join(Session *session);
+// The thread must have been joined.
 void session_free(Session *session);
 
 // ---- for the capture thread: session_live.c and session_file.c ----
