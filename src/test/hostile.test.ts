@@ -12,7 +12,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { fuzz } from './fuzz.ts';
 import { captureEnd, captureStart, gap, hello, onePacket, Peer } from './peer.ts';
-import { type Cleaner, cleaner, Collector, filesUnder, lacks, packetsIn, run, until } from './support.ts';
+import { bounded, type Cleaner, cleaner, Collector, filesUnder, lacks, packetsIn, run, until } from './support.ts';
 import { batch, bytes, fixed64, frame, packet, uint, varint } from './wire.ts';
 
 const NANOSECONDS = 1_700_000_000_000_000_000n;
@@ -151,7 +151,7 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
 
   it('host names never lead out of the captures folder', async (t) => {
     const names: [said: string, folder: string][] = [
-      ['../../etc', '_._.._etc'],
+      ['../../etc', '__.._etc'],
       ['..', '_'],
       ['.', '_'],
       ['/etc/cron.d', '_etc_cron.d'],
@@ -169,12 +169,11 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
       await peer.ended();
     }
     const files = collector.files();
-    for (const [said, folder] of names) {
+    for (const [said, folder] of names)
       assert.ok(
-        files.some((f) => f.startsWith(`${folder.replace(/^_\._/, '_._')}/`) || f.startsWith(`${folder}/`)),
-        `${said}: ${files}`,
+        files.some((f) => f.startsWith(`${folder}/`)),
+        said,
       );
-    }
     assert.ok(
       files.every((f) => /^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\/[A-Za-z0-9._-]+$/.test(f)),
       files.join('\n'),
@@ -284,7 +283,7 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
     const times = [0n, 1n, 4_294_967_295_999_999_999n];
     const unknown = Buffer.concat([uint(900, 2n ** 64n - 1n), bytes(901, 'x'), fixed64(902, 1n)]);
     peer.send(
-      captureStart(65_535, { snaplen: 262_144, linkType: 65_535 }),
+      captureStart(65_535, { snaplen: 262_144, linkType: 189 }),
       // Sequences that the collector has already are ignored.
       onePacket(1, 65_535),
       onePacket(1, 65_535),
@@ -303,7 +302,7 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
     );
     await peer.ended(65_535);
     const [file] = collector.published().filter((f) => f.includes('/allowed/'));
-    assert.ok(file?.endsWith('.pcap.linktype-65535'), file);
+    assert.ok(file !== undefined && file.endsWith('.pcap.linktype-189'), file);
     assert.equal(packetsIn(file), 1 + 3 + 1 + 65_536 + 1);
   });
 
@@ -321,10 +320,13 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
   it('small TLS records that arrive faster than the disk takes them are not mixed up', async (t) => {
     const peer = await greeted(t, 'records');
     peer.send(captureStart(1), captureStart(2));
-    // Each change of captures is a write of its own, so that the collector must often wait.
+    // The collector sleeps, and then finds many records at once.
+    collector.kill('SIGSTOP');
+    // Each change of captures is a write of its own, so that it must often wait.
     for (let sequence = 1; sequence <= 3000; sequence++) {
-      for (const capture of [1, 2]) peer.send(onePacket(sequence, capture));
+      for (const capture of [1, 2]) await peer.written(onePacket(sequence, capture));
     }
+    collector.kill('SIGCONT');
     peer.send(captureEnd(1, 3000), captureEnd(2, 3000));
     await Promise.all([peer.ended(1), peer.ended(2)]);
     const files = collector.published().filter((f) => f.includes('/records/'));
@@ -342,7 +344,7 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
     const plain = (data: string) => {
       const socket = tcp(t, collector.port);
       socket.write(data);
-      return once(socket.resume(), 'close');
+      return closed(socket);
     };
     await Promise.all([
       plain('GET / HTTP/1.1\r\n\r\n'),
@@ -402,10 +404,10 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
     const noTls = tcp(t, collector.port);
     const halfTls = tcp(t, collector.port);
     halfTls.write(Buffer.from('16030100b4010000b00303', 'hex'));
-    const closed = [noTls, halfTls].map((s) => once(s.resume(), 'close'));
+    const gone = [noTls, halfTls].map(closed);
     assert.match((await silent.refusal()).message, /no Hello within 10 s/);
     assert.match((await slow.refusal()).message, /no Hello within 10 s/);
-    await Promise.all(closed);
+    await Promise.all(gone);
   });
 
   it('random changes to a good session end nothing else', async (t) => {
@@ -509,6 +511,9 @@ function tcp(t: Cleaner, port: number): Socket {
   t.after(() => void socket.destroy());
   return socket;
 }
+
+const closed = (socket: Socket) =>
+  bounded('the collector to close', new Promise((resolve) => void socket.resume().on('close', resolve)));
 
 function manifestOf(file: string): Record<string, unknown> | undefined {
   try {

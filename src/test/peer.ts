@@ -46,6 +46,10 @@ export class Peer {
   write(data: Uint8Array): boolean {
     return this.#socket.write(data);
   }
+  /** Resolves when the kernel has it: a TLS record of its own. */
+  written(message: Uint8Array): Promise<void> {
+    return new Promise((resolve) => void this.#socket.write(frame(message), () => resolve()));
+  }
   async drained(): Promise<void> {
     await until('the collector to read', () => this.closed || !this.#socket.writableNeedDrain);
   }
