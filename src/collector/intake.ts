@@ -399,9 +399,10 @@ export class Intake {
   #captureEnd(e: rcap.v1.CaptureEnd): void {
     const capture = this.#open(e.capture);
     if (e.lastSequence !== capture.lastSequence) throw hole(capture, e.lastSequence);
+    const reason = text(e.reason, 'reason', MAX_TEXT);
     this.#flush();
     capture.ended = true;
-    capture.writer.end({ reason: text(e.reason, 'reason', MAX_TEXT), counters: e.counters ?? capture.writer.counters });
+    capture.writer.end({ reason, counters: e.counters ?? capture.writer.counters });
     const finished = capture.writer.finished().then(() => void this.#finishing.delete(finished));
     this.#finishing.add(finished);
   }

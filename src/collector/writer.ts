@@ -121,6 +121,7 @@ export class CaptureWriter {
   async close(closedBy: 'disconnected' | 'stopped'): Promise<void> {
     this.#enqueue(async () => {
       if (this.#segment) await this.#close(closedBy, null);
+      else if (this.#gaps.length > 0) await this.#amend(null);
     });
     await this.finished();
   }
@@ -176,9 +177,10 @@ export class CaptureWriter {
 
   async #close(closedBy: string, end: Closing['end']): Promise<void> {
     const segment = this.#segment!;
-    await this.#syncing;
-    // A failed sync may have lost pages that a second one would not report.
-    if (this.#failed) return;
+    // One that ends may begin another.
+    while (this.#syncing) await this.#syncing;
+    // A failed sync may have lost pages that a second one would not report; and what comes after must not acknowledge.
+    if (this.#failed) throw new Error('an earlier write failed');
     clearTimeout(this.#syncTimer);
     this.#syncTimer = undefined;
     await this.#lastPublished?.manifest;
@@ -197,13 +199,13 @@ export class CaptureWriter {
     this.#events.acknowledge(this.#lastSequence, false);
   }
 
-  /** The end mark came when the last segment was already published: its manifest gets it. */
-  async #amend(end: NonNullable<Closing['end']>): Promise<void> {
+  /** The end mark, or gaps, came when the last segment was already published: its manifest gets them. */
+  async #amend(end: Closing['end']): Promise<void> {
     if (!this.#lastPublished) return;
     const manifest = await this.#lastPublished.manifest;
     await replaceFile(
       this.#lastPublished.path,
-      manifestText({ ...manifest, gaps: [...manifest.gaps, ...this.#gaps], counters: end.counters, end }),
+      manifestText({ ...manifest, gaps: [...manifest.gaps, ...this.#gaps], counters: this.counters, end }),
     );
   }
 

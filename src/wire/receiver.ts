@@ -21,7 +21,7 @@ export class Receiver {
   #start: number;
   #end: number;
   #blocked = false;
-  /** What came while the handler wasn't ready. */
+  /** What came while the handler wasn't ready. Copied by the constructor: a Buffer's slice() copies nothing. */
   readonly #rests: Uint8Array[] = [];
 
   /** `bytes` from `from` on, regionBytes(maxMessage) long, belongs to the receiver. */
@@ -45,11 +45,11 @@ export class Receiver {
    */
   push(chunk: Uint8Array): boolean {
     if (this.#blocked) {
-      this.#rests.push(chunk.slice());
+      this.#rests.push(new Uint8Array(chunk));
       return false;
     }
     const rest = this.#take(chunk);
-    if (this.#blocked && rest.length > 0) this.#rests.push(rest.slice());
+    if (this.#blocked && rest.length > 0) this.#rests.push(new Uint8Array(rest));
     return !this.#blocked;
   }
 
