@@ -1,9 +1,10 @@
 /** The collector's own key and certificate: made on the first start, or given with --tls-cert and --tls-key. */
 import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { RcapError, reasonOf } from '../errors.ts';
 import { pinOfCertificate } from '../wire/tls.ts';
+import { createStateFile, makeStateFolder } from './disk.ts';
 
 export interface Identity {
   key: string;
@@ -22,9 +23,11 @@ export async function identityOf(stateFolder: string, given?: { cert: string; ke
   const certificatePath = join(stateFolder, 'cert.pem');
   if (existsSync(keyPath)) return check(read(keyPath), read(certificatePath), certificatePath, false);
   const made = await make();
+  makeStateFolder(stateFolder);
   // The key last: a start that is cut short leaves nothing that looks finished.
-  writeFileSync(certificatePath, made.certificate, { mode: 0o644 });
-  writeFileSync(keyPath, made.key, { mode: 0o600, flag: 'wx' });
+  rmSync(certificatePath, { force: true });
+  createStateFile(certificatePath, made.certificate);
+  createStateFile(keyPath, made.key);
   return check(made.key, made.certificate, certificatePath, true);
 }
 

@@ -113,7 +113,7 @@ export class CollectorServer {
       peer,
       send: (bytes) => {
         if (!socket.writable) return;
-        // Who doesn't read what they are told, need not be remembered it.
+        // A peer that doesn't read its acknowledgements must not fill our memory with them.
         if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
         else socket.write(bytes);
       },

@@ -3,9 +3,10 @@
  * two programs: `<id>.json` when it is made, `<id>.use` by the collector that runs, `<id>.revoked` when it is revoked.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { reasonOf, RcapError } from '../errors.ts';
+import { createStateFile, makeStateFolder } from './disk.ts';
 import { hostFolder } from './names.ts';
 
 export interface TokenOptions {
@@ -49,7 +50,7 @@ export class Tokens {
 
   constructor(stateFolder: string) {
     this.#folder = join(stateFolder, 'tokens');
-    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    makeStateFolder(this.#folder);
   }
 
   /** Makes a token; its text is shown here only. */
@@ -64,7 +65,7 @@ export class Tokens {
       uses: o.uses ?? null,
       secretSha256: sha256(secret).toString('hex'),
     };
-    writeFileSync(join(this.#folder, `${id}.json`), JSON.stringify(stored), { mode: 0o600, flag: 'wx' });
+    createStateFile(join(this.#folder, `${id}.json`), JSON.stringify(stored));
     return `rcap_${id}_${secret}`;
   }
 

@@ -17,13 +17,31 @@ export interface Cleaner {
   after(clean: () => void | Promise<void>): void;
 }
 
-/** For what a whole suite uses: called in its body, cleans up after its last test, the newest first. */
+const steps = new WeakMap<Cleaner, (() => void | Promise<void>)[]>();
+
+/** After the test, what was started last is cleaned up first: a program ends before its folder goes. */
+export function cleanUp(t: Cleaner, step: () => void | Promise<void>): void {
+  const known = steps.get(t);
+  if (known) {
+    known.push(step);
+    return;
+  }
+  const list = [step];
+  steps.set(t, list);
+  t.after(() => newestFirst(list));
+}
+
+async function newestFirst(list: (() => void | Promise<void>)[]): Promise<void> {
+  for (const step of list.toReversed()) await step();
+}
+
+/** For what a whole suite uses; called in its body. */
 export function cleaner(): Cleaner {
-  const steps: (() => void | Promise<void>)[] = [];
-  after(async () => {
-    for (const step of steps.toReversed()) await step();
-  });
-  return { after: (step) => void steps.push(step) };
+  const suite: Cleaner = { after: (step) => cleanUp(suite, step) };
+  const list: (() => void | Promise<void>)[] = [];
+  steps.set(suite, list);
+  after(() => newestFirst(list));
+  return suite;
 }
 
 const source = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
@@ -45,7 +63,7 @@ export const lacksAddon: string | false =
 
 export function temporaryFolder(t: Cleaner): string {
   const folder = mkdtempSync(join(tmpdir(), 'rcap-test-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  cleanUp(t, () => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -116,7 +134,7 @@ export class Program {
       child.on('close', (code, signal) => resolve({ code, signal, stdout: this.stdout, stderr: this.stderr }));
     });
     this.exited.catch(() => {}); // whoever waits for it sees it
-    t.after(async () => {
+    cleanUp(t, async () => {
       this.kill('SIGKILL');
       await this.exited.catch(() => {});
     });
@@ -236,9 +254,9 @@ export class Collector extends Program {
     return this.end();
   }
 
-  /** Everything under the captures folder that isn't a folder, but for its lock. */
+  /** Everything under the captures folder that isn't a folder, but for its locks. */
   files(): string[] {
-    return filesUnder(this.captures).filter((f) => !f.endsWith('.lock'));
+    return filesUnder(this.captures).filter((f) => !f.startsWith('.rcap-collector.lock'));
   }
   /** Published captures, whole paths. */
   published(): string[] {
@@ -307,7 +325,7 @@ export function namespacePair(t: Cleaner): [Namespace, Namespace] {
   const ip = (...args: string[]) => execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
   for (const { name } of ends) {
     ip('netns', 'add', name);
-    t.after(() => void ip('netns', 'del', name));
+    cleanUp(t, () => void ip('netns', 'del', name));
   }
   const [a, b] = ends;
   ip('link', 'add', a.interface, 'netns', a.name, 'type', 'veth', 'peer', 'name', b.interface, 'netns', b.name);
