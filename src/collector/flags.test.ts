@@ -32,7 +32,7 @@ const DEFAULTS: ServeFlags = {
   rotateIdleMs: 10_000,
   timestamps: 'nano',
   syncBytes: 4 * 2 ** 20,
-  syncMs: 20,
+  syncMs: 100,
   maxConnections: 1024,
   verbose: false,
   quiet: false,

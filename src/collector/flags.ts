@@ -112,7 +112,7 @@ const OPTIONS = [
     kind: 'duration',
     value: 'TIME',
     max: 10_000,
-    default: '20ms',
+    default: '100ms',
     group: LIMITS,
     help: 'or after this time, what comes first',
   },
