@@ -1,0 +1,611 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import { RcapError } from '../errors.ts';
+import { fileHeader } from '../formats/pcap.ts';
+import { fuzz } from '../test/fuzz.ts';
+import { type Cleaner, cleaner, temporaryFolder, until } from '../test/support.ts';
+import * as wire from '../test/wire.ts';
+import type { TestPacket } from '../test/wire.ts';
+import { rcap } from '../wire/messages.js';
+import { Hasher } from './hash.ts';
+import { Intake } from './intake.ts';
+import type { Manifest } from './manifest.ts';
+import { CaptureWriter } from './writer.ts';
+
+const hasher = new Hasher();
+after(() => hasher.close());
+const suite = cleaner();
+
+const LIMITS = { rotateBytes: 1e9, rotateAgeMs: 1e9, rotateIdleMs: 1e9, syncBytes: 1e9, syncMs: 5 };
+const RUN = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
+const { Code } = rcap.v1.Refusal;
+
+/** An intake without a socket, with real writers in a real folder. */
+function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string } = {}) {
+  const folder = options.folder ?? temporaryFolder(t);
+  const answers: rcap.v1.CollectorMessage[] = [];
+  const log: string[] = [];
+  const admitted: [token: string, host: string, run: string][] = [];
+  let [closed, ready] = [0, 0];
+  const intake = new Intake(
+    {
+      version: 'rcap-collector test',
+      timestamps: 'nano',
+      admit(token, host, run) {
+        if (options.refuse) throw options.refuse;
+        admitted.push([token, host, run]);
+        return 'abcdef01';
+      },
+      writer: (start, events) => new CaptureWriter(folder, start, LIMITS, hasher, events),
+      log: (message) => log.push(message),
+    },
+    {
+      peer: '192.0.2.1:5555',
+      send: (bytes) => answers.push(rcap.v1.CollectorMessage.decodeDelimited(bytes)),
+      ready: () => ready++,
+      close: () => closed++,
+    },
+  );
+  /** Pushes as the server does: no more until it is ready. True when it had to wait. */
+  const feed = async (chunk: Uint8Array): Promise<boolean> => {
+    const before = ready;
+    if (intake.push(chunk)) return false;
+    await until('ready', () => ready > before);
+    return true;
+  };
+  const refusal = () => answers.find((a) => a.refusal)?.refusal;
+  const acks = () => answers.flatMap((a) => (a.ack ? [a.ack] : []));
+  const files = (ending = '.pcap') =>
+    readdirSync(folder)
+      .filter((n) => n.endsWith(ending))
+      .toSorted();
+  const manifests = () => files('.json').map((n) => JSON.parse(readFileSync(join(folder, n), 'utf8')) as Manifest);
+  const bytes = (name: string) => readFileSync(join(folder, name));
+  return { intake, feed, folder, answers, log, admitted, closed: () => closed, refusal, acks, files, manifests, bytes };
+}
+
+const frames = (...messages: Uint8Array[]) => Buffer.concat(messages.map(wire.frame));
+
+interface HelloFields {
+  protocol?: number;
+  run?: Uint8Array;
+  host?: string | Uint8Array;
+  system?: string;
+  agent?: string;
+  token?: string;
+}
+const hello = (h: HelloFields = {}) =>
+  wire.bytes(
+    1,
+    Buffer.concat([
+      wire.uint(1, h.protocol ?? 1),
+      wire.bytes(2, h.run ?? RUN),
+      wire.bytes(3, Buffer.concat([wire.bytes(1, h.host ?? 'web01'), wire.bytes(2, h.system ?? 'linux x64')])),
+      wire.bytes(4, h.agent ?? 'a test'),
+      wire.fixed64(5, 1_700_000_000_000_000_000n),
+      wire.bytes(6, h.token ?? 'the token'),
+    ]),
+  );
+
+interface StartFields {
+  capture?: number;
+  linkType?: number;
+  snaplen?: number;
+  more?: Uint8Array[];
+}
+const captureStart = (s: StartFields = {}) =>
+  wire.bytes(
+    2,
+    Buffer.concat([
+      wire.uint(1, s.capture ?? 1),
+      wire.bytes(2, 'eth0'),
+      wire.uint(5, s.linkType ?? 1),
+      wire.uint(6, s.snaplen ?? 1000),
+      ...(s.more ?? []),
+    ]),
+  );
+const gap = (capture: number, first: number, last: number, packets: bigint | number, bytes: bigint | number = 1) =>
+  wire.bytes(
+    4,
+    Buffer.concat([
+      wire.uint(1, capture),
+      wire.uint(2, first),
+      wire.uint(3, last),
+      wire.uint(4, packets),
+      wire.uint(5, bytes),
+    ]),
+  );
+const counters = (capture: number, received: number) =>
+  wire.bytes(5, Buffer.concat([wire.uint(1, capture), wire.uint(2, received)]));
+const captureEnd = (capture: number, last: number, reason = 'count') =>
+  wire.bytes(6, Buffer.concat([wire.uint(1, capture), wire.bytes(2, reason), wire.uint(4, last)]));
+
+const packetsOf = (count: number, seed = 0): TestPacket[] =>
+  Array.from({ length: count }, (_, i) => ({
+    timestampNs: 1_700_000_000_000_000_000n + BigInt(seed + i),
+    data: Buffer.alloc((seed + i) % 90, seed + i),
+    original: 100,
+  }));
+const batch = (capture: number, sequence: number, firstPacket: number, packets: TestPacket[]) =>
+  wire.batch({ capture, sequence, firstPacket }, Buffer.concat(packets.map(wire.packet)));
+
+const OPENED = [hello(), captureStart()];
+const pcap = (packets: TestPacket[], linkType = 1, snaplen = 1000) =>
+  Buffer.concat([fileHeader(linkType, snaplen, 'nano'), wire.records(packets)]);
+
+/** Ends as the server does when the connection is over, and expects nothing left open. */
+async function end(i: ReturnType<typeof intakeIn>): Promise<void> {
+  await i.intake.end('disconnected');
+  assert.deepEqual(i.files('.part'), []);
+}
+
+test('a whole capture becomes its file, its manifest and its acknowledgements', async (t) => {
+  const i = intakeIn(t);
+  const [a, b] = [packetsOf(3), packetsOf(5, 3)];
+  assert.ok(i.intake.push(frames(...OPENED, batch(1, 1, 1, a), batch(1, 2, 4, b), counters(1, 99), captureEnd(1, 2))));
+  await until('the end', () => i.acks().some((x) => x.ended));
+  await end(i);
+  assert.deepEqual(i.admitted, [['the token', 'web01', RUN.toString('hex')]]);
+  const [welcome] = i.answers;
+  assert.deepEqual([welcome!.welcome!.protocol, welcome!.welcome!.collector], [1, 'rcap-collector test']);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap([...a, ...b])));
+  const [m] = i.manifests();
+  assert.deepEqual(
+    [m!.host, m!.peer, m!.token, m!.run, m!.interface, m!.packets, m!.firstSequence, m!.lastSequence],
+    ['web01', '192.0.2.1:5555', 'abcdef01', RUN.toString('hex'), 'eth0', 8, 1, 2],
+  );
+  assert.deepEqual([m!.end!.reason, m!.counters!.received], ['count', 99]);
+  const last = i.acks().at(-1)!;
+  assert.deepEqual([last.capture, last.sequence, last.ended], [1, 2, true]);
+  assert.deepEqual(i.intake.received, { packets: 8, packetBytes: [...a, ...b].reduce((n, p) => n + p.data.length, 0) });
+  assert.equal(i.refusal(), undefined);
+});
+
+test('the stream cut in two at every byte gives the same file', async (t) => {
+  const folder = temporaryFolder(t);
+  const [a, b] = [packetsOf(2), packetsOf(2, 2)];
+  const stream = frames(...OPENED, batch(1, 1, 1, a), batch(1, 2, 3, b), captureEnd(1, 2));
+  for (let cut = 0; cut <= stream.length; cut++) {
+    const i = intakeIn(t, { folder });
+    i.intake.push(stream.subarray(0, cut));
+    i.intake.push(stream.subarray(cut));
+    await end(i);
+    assert.ok(i.bytes(i.files()[0]!).equals(pcap([...a, ...b])), `cut at ${cut}`);
+    for (const name of readdirSync(folder)) rmSync(join(folder, name));
+  }
+});
+
+test('a connection that is cut publishes all whole batches, and no end mark', async (t) => {
+  const i = intakeIn(t);
+  const stream = frames(...OPENED, batch(1, 1, 1, packetsOf(3)), batch(1, 2, 4, packetsOf(5)));
+  i.intake.push(stream.subarray(0, -1));
+  await end(i);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap(packetsOf(3))));
+  assert.deepEqual([i.manifests()[0]!.end, i.manifests()[0]!.closedBy], [null, 'disconnected']);
+});
+
+test('several captures of one connection, mixed, each go into their own file', async (t) => {
+  const i = intakeIn(t);
+  const sets = new Map<number, TestPacket[]>([1, 2, 3].map((n) => [n, []]));
+  const messages = [
+    hello(),
+    captureStart(),
+    captureStart({ capture: 2, linkType: 113 }),
+    captureStart({ capture: 3, linkType: 101 }),
+  ];
+  for (let n = 0; n < 60; n++) {
+    const capture = 1 + (n % 3);
+    const mine = sets.get(capture)!;
+    const more = packetsOf(1 + (n % 7), n * 10);
+    messages.push(batch(capture, 1 + Math.floor(n / 3), mine.length + 1, more));
+    mine.push(...more);
+  }
+  messages.push(...[3, 1, 2].map((n) => captureEnd(n, 20)));
+  await i.feed(frames(...messages));
+  await end(i);
+  const manifests = i.manifests().toSorted((a, b) => a.capture - b.capture);
+  assert.deepEqual(
+    manifests.map((m) => [m.capture, m.linkType]),
+    [
+      [1, 1],
+      [2, 113],
+      [3, 101],
+    ],
+  );
+  for (const m of manifests) assert.ok(i.bytes(m.file).equals(pcap(sets.get(m.capture)!, m.linkType)));
+  assert.equal(i.refusal(), undefined);
+});
+
+test('a batch that is there already is ignored, whatever is in it', async (t) => {
+  const i = intakeIn(t);
+  const [a, b] = [packetsOf(3), packetsOf(2, 3)];
+  i.intake.push(
+    frames(
+      ...OPENED,
+      batch(1, 1, 1, a),
+      batch(1, 1, 1, packetsOf(9)),
+      batch(1, 2, 4, b),
+      batch(1, 1, 77, []),
+      batch(1, 2, 4, b),
+    ),
+  );
+  await end(i);
+  assert.equal(i.refusal(), undefined);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap([...a, ...b])));
+});
+
+test('a gap takes the place of its batches, and is written down', async (t) => {
+  const i = intakeIn(t);
+  const [a, b] = [packetsOf(3), packetsOf(2, 3)];
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, a), gap(1, 2, 5, 40, 1234), batch(1, 6, 44, b), captureEnd(1, 6)));
+  await end(i);
+  assert.equal(i.refusal(), undefined);
+  const [m] = i.manifests();
+  assert.deepEqual(m!.gaps, [{ firstSequence: 2, lastSequence: 5, packets: 40, bytes: 1234 }]);
+  assert.deepEqual([m!.packets, m!.lastSequence], [5, 6]);
+  assert.ok(i.bytes(m!.file).equals(pcap([...a, ...b])));
+});
+
+const p = packetsOf(2);
+const long = 'x'.repeat(256);
+const REFUSED: [what: string, messages: Uint8Array[], words: RegExp, code?: rcap.v1.Refusal.Code][] = [
+  ['a first message that is no Hello', [captureStart()], /first message must be Hello/],
+  ['a Batch before Hello', [batch(1, 1, 1, p)], /first message must be Hello/],
+  ['a second Hello', [...OPENED, hello()], /second Hello/],
+  ['another protocol version', [hello({ protocol: 2 })], /version 2, this collector 1/, Code.VERSION],
+  ['a run of 15 bytes', [hello({ run: RUN.subarray(1) })], /16 bytes/],
+  ['a run of 17 bytes', [hello({ run: Buffer.alloc(17) })], /16 bytes/],
+  ['an empty host name', [hello({ host: '' })], /host name is empty/],
+  ['a host name that is too long', [hello({ host: long })], /host name is longer than 255/],
+  ['a host name of 10,000 bytes', [hello({ host: 'é'.repeat(5000) })], /host name is longer/],
+  ['a token that is too long', [hello({ token: 'x'.repeat(257) })], /token is longer/],
+  ['a system that is too long', [hello({ system: long })], /system is longer/],
+  ['an agent that is too long', [hello({ agent: long })], /agent is longer/],
+  ['a Hello of 70,000 bytes', [Buffer.concat([hello({ system: 'x'.repeat(70_000) })])], /Hello is longer/],
+  ['a Batch before its CaptureStart', [hello(), batch(1, 1, 1, p)], /capture 1 is not open/],
+  ['a Batch of another capture', [...OPENED, batch(2, 1, 1, p)], /capture 2 is not open/],
+  ['a Gap before its CaptureStart', [hello(), gap(1, 1, 1, 1)], /capture 1 is not open/],
+  ['Counters before their CaptureStart', [hello(), counters(1, 1)], /capture 1 is not open/],
+  ['a CaptureEnd before its CaptureStart', [hello(), captureEnd(1, 0)], /capture 1 is not open/],
+  ['capture 0', [hello(), captureStart({ capture: 0 })], /capture 0 is out of range/],
+  ['capture 65,536', [hello(), captureStart({ capture: 65_536 })], /capture 65536 is out of range/],
+  ['a second CaptureStart', [...OPENED, captureStart()], /started already/],
+  ['a CaptureStart after its end', [...OPENED, captureEnd(1, 0), captureStart()], /started already/],
+  [
+    '257 captures',
+    [hello(), ...Array.from({ length: 257 }, (_, n) => captureStart({ capture: n + 1 }))],
+    /more than 256/,
+    Code.LIMIT,
+  ],
+  ['link type 65,536', [hello(), captureStart({ linkType: 65_536 })], /link type 65536/],
+  ['FCS bits in the link type', [hello(), captureStart({ linkType: 0x1400_0001 })], /link type/],
+  ['snaplen 0', [hello(), captureStart({ snaplen: 0 })], /snaplen 0 is/],
+  ['snaplen 262,145', [hello(), captureStart({ snaplen: 262_145 })], /snaplen 262145/],
+  ['an interface that is too long', [hello(), captureStart({ more: [wire.bytes(2, long)] })], /interface is longer/],
+  [
+    'a friendly name that is too long',
+    [hello(), captureStart({ more: [wire.bytes(3, long)] })],
+    /friendly name is longer/,
+  ],
+  [
+    'an address that is too long',
+    [hello(), captureStart({ more: [wire.bytes(4, 'x'.repeat(65))] })],
+    /address is longer/,
+  ],
+  [
+    '257 addresses',
+    [hello(), captureStart({ more: Array.from({ length: 257 }, () => wire.bytes(4, '::')) })],
+    /too many addresses/,
+  ],
+  [
+    'a filter that is too long',
+    [hello(), captureStart({ more: [wire.bytes(7, 'x'.repeat(65_537))] })],
+    /filter is longer/,
+  ],
+  [
+    'a source that is too long',
+    [hello(), captureStart({ more: [wire.bytes(10, 'x'.repeat(17))] })],
+    /source is longer/,
+  ],
+  ['a file name that is too long', [hello(), captureStart({ more: [wire.bytes(11, long)] })], /file is longer/],
+  ['a hole', [...OPENED, batch(1, 1, 1, p), batch(1, 3, 3, p)], /goes on at sequence 3, but 1 was the last/],
+  ['a first sequence of 2', [...OPENED, batch(1, 2, 1, p)], /goes on at sequence 2/],
+  ['sequence 0', [...OPENED, batch(1, 0, 1, p)], /count from 1/],
+  ['a sequence of 2^53', [...OPENED, wire.batch({ sequence: 2n ** 53n }, wire.packet(p[0]!))], /out of range/],
+  ['first_packet too low', [...OPENED, batch(1, 1, 1, p), batch(1, 2, 2, p)], /first_packet is 2, not 3/],
+  ['first_packet too high', [...OPENED, batch(1, 1, 2, p)], /first_packet is 2, not 1/],
+  ['a batch without packets', [...OPENED, batch(1, 1, 1, [])], /batch is empty/],
+  [
+    'a packet longer than the snaplen',
+    [hello(), captureStart({ snaplen: 9 }), batch(1, 1, 1, [{ timestampNs: 1n, data: Buffer.alloc(10) }])],
+    /longer than the snaplen 9/,
+  ],
+  [
+    'captured more than there was',
+    [...OPENED, batch(1, 1, 1, [{ timestampNs: 1n, data: Buffer.alloc(10), original: 9 }])],
+    /below the captured length/,
+  ],
+  [
+    'a time after 2106',
+    [...OPENED, batch(1, 1, 1, [{ timestampNs: 2n ** 32n * 1_000_000_000n, data: Buffer.alloc(1) }])],
+    /after 2106/,
+  ],
+  [
+    '65,537 packets',
+    [...OPENED, wire.batch({}, Buffer.concat(Array.from({ length: 65_537 }, () => Buffer.from([0x22, 0]))))],
+    /more than 65536 packets|longer than 1048576/,
+  ],
+  [
+    'a batch that grows beyond 1 MiB as records',
+    [
+      ...OPENED,
+      wire.batch({}, Buffer.concat(Array.from({ length: 65_536 }, () => Buffer.from([0x22, 3, 0x1a, 1, 7])))),
+    ],
+    /longer than 1048576 bytes/,
+  ],
+  [
+    'a batch with something behind it',
+    [...OPENED, Buffer.concat([batch(1, 1, 1, p), counters(1, 1)])],
+    /something else/,
+  ],
+  ['two kinds in one message', [...OPENED, Buffer.concat([counters(1, 1), batch(1, 1, 1, p)])], /more than one/],
+  ['a kind that there is not', [...OPENED, wire.bytes(9, 'x')], /unknown kind/],
+  ['a message of nonsense', [...OPENED, Buffer.from([0x12, 0x02, 0x0a, 0x7f])], /can't be decoded/],
+  ['a message that is no field', [...OPENED, Buffer.alloc(5, 0xff)], /envelope/],
+  ['a gap that leaves a hole', [...OPENED, gap(1, 2, 3, 1)], /goes on at sequence 2/],
+  ['a gap that is there already', [...OPENED, batch(1, 1, 1, p), gap(1, 1, 1, 1)], /goes on at sequence 1/],
+  ['a gap that ends before it begins', [...OPENED, gap(1, 1, 0, 1)], /gap is out of range/],
+  ['a gap of 2^60 packets', [...OPENED, gap(1, 1, 1, 2n ** 60n)], /gap is out of range/],
+  ['an end before the last batch', [...OPENED, batch(1, 1, 1, p), captureEnd(1, 0)], /goes on at sequence 0/],
+  ['an end after a batch that never came', [...OPENED, captureEnd(1, 1)], /goes on at sequence 1/],
+  ['a reason that is too long', [...OPENED, captureEnd(1, 0, 'x'.repeat(4097))], /reason is longer/],
+  ['a Batch after the end', [...OPENED, captureEnd(1, 0), batch(1, 1, 1, p)], /capture 1 is not open/],
+  ['a second end', [...OPENED, captureEnd(1, 0), captureEnd(1, 0)], /capture 1 is not open/],
+];
+for (const [what, messages, words, code = Code.PROTOCOL] of REFUSED) {
+  test(`refused: ${what}`, async (t) => {
+    const i = intakeIn(t);
+    assert.ok(i.intake.push(frames(...messages)));
+    assert.match(i.refusal()?.message ?? 'nothing was refused', words);
+    assert.deepEqual([i.refusal()!.code, i.closed()], [code, 1]);
+    // What comes behind is not looked at.
+    const answers = i.answers.length;
+    assert.ok(i.intake.push(frames(hello(), captureStart({ capture: 99 }))));
+    assert.equal(i.answers.length, answers);
+    await end(i);
+  });
+}
+
+test('lengths that no message can have are refused', (t) => {
+  for (const bytes of [wire.varint(524_289), wire.varint(2 ** 32), Buffer.alloc(11, 0xff), wire.varint(0)]) {
+    const i = intakeIn(t);
+    i.intake.push(bytes);
+    assert.equal(i.refusal()!.code, Code.PROTOCOL);
+  }
+});
+
+test('limits are limits: what is just allowed is taken', async (t) => {
+  const i = intakeIn(t);
+  const start = captureStart({
+    capture: 65_535,
+    linkType: 65_535,
+    snaplen: 262_144,
+    more: [
+      wire.bytes(2, 'x'.repeat(255)),
+      wire.bytes(3, 'x'.repeat(255)),
+      ...Array.from({ length: 256 }, () => wire.bytes(4, 'x'.repeat(64))),
+      wire.bytes(7, 'x'.repeat(65_536)),
+      wire.bytes(11, 'x'.repeat(255)),
+    ],
+  });
+  const longest = [
+    { timestampNs: 2n ** 32n * 1_000_000_000n - 1n, data: Buffer.alloc(262_144, 5), original: 0xffff_ffff },
+    { timestampNs: 0n, data: Buffer.alloc(1) },
+  ];
+  const host = 'é'.repeat(127) + 'x';
+  i.intake.push(
+    frames(
+      hello({ host, token: 'x'.repeat(256) }),
+      start,
+      batch(65_535, 1, 1, longest),
+      captureEnd(65_535, 1, 'x'.repeat(4096)),
+    ),
+  );
+  await end(i);
+  assert.equal(i.refusal(), undefined);
+  const [m] = i.manifests();
+  assert.equal(m!.host, host);
+  assert.ok(i.bytes(m!.file).equals(pcap(longest, 65_535, 262_144)));
+});
+
+test('as many empty packets as a batch may have are taken', async (t) => {
+  const i = intakeIn(t);
+  const many = Array.from({ length: 65_536 }, () => Buffer.from([0x22, 0]));
+  i.intake.push(
+    frames(
+      ...OPENED,
+      wire.batch({}, Buffer.concat(many)),
+      wire.batch({ sequence: 2, firstPacket: 65_537 }, Buffer.concat(many)),
+    ),
+  );
+  await end(i);
+  assert.equal(i.refusal(), undefined);
+  assert.equal(i.intake.received.packets, 2 * 65_536);
+  assert.equal(i.bytes(i.files()[0]!).length, 24 + 2 * 65_536 * 16);
+});
+
+test('captures that ended make room for others: 256 at once, and thousands one after the other', async (t) => {
+  const i = intakeIn(t);
+  i.intake.push(frames(hello()));
+  for (let n = 1; n <= 1000; n++) {
+    i.intake.push(frames(captureStart({ capture: n }), captureEnd(n, 0)));
+    if (n % 200 === 0) await until('their ends', () => i.acks().length === n);
+  }
+  assert.equal(i.refusal(), undefined);
+  await end(i);
+});
+
+test('a refused token says so, and nothing is made', async (t) => {
+  const i = intakeIn(t, { refuse: new RcapError('TOKEN', 'the token is used up', { hint: 'make one' }) });
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, p)));
+  assert.deepEqual(
+    [i.refusal()!.code, i.refusal()!.message, i.refusal()!.hint],
+    [Code.TOKEN, 'the token is used up', 'make one'],
+  );
+  assert.equal(i.intake.host, '');
+  await end(i);
+  assert.deepEqual(readdirSync(i.folder), []);
+});
+
+test('a host name may hold anything; the log shows none of it raw', async (t) => {
+  const i = intakeIn(t);
+  for (const host of ['../../etc', '\u001b[2J\0\n', '🦈']) {
+    const one = intakeIn(t, { folder: i.folder });
+    one.intake.push(frames(hello({ host }), captureStart(), batch(1, 1, 1, p)));
+    await end(one);
+    // eslint-disable-next-line no-control-regex
+    assert.ok(
+      one.log.every((line) => !/[\u0000-\u001f\u007f-\u{10ffff}]/u.test(line)),
+      one.log.join(),
+    );
+    assert.ok(one.files().every((f) => /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(f)));
+    assert.ok(one.manifests().some((m) => m.host === host));
+    for (const name of readdirSync(i.folder)) rmSync(join(i.folder, name));
+  }
+});
+
+test('a refusal does not lose what came before it', async (t) => {
+  const i = intakeIn(t);
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, packetsOf(3, 2)), batch(1, 9, 9, p)));
+  assert.match(i.refusal()!.message, /goes on at sequence 9/);
+  await end(i);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap([...p, ...packetsOf(3, 2)])));
+});
+
+test('a batch that is wrong at its end leaves nothing of itself behind', async (t) => {
+  const i = intakeIn(t);
+  const wrong = [...packetsOf(3), { timestampNs: 1n, data: Buffer.alloc(10), original: 9 }];
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, wrong)));
+  await end(i);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap(p)));
+  assert.equal(i.intake.received.packets, 2);
+});
+
+test('an end that is refused still publishes what came before it', async (t) => {
+  const i = intakeIn(t);
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, p), captureEnd(1, 1, 'x'.repeat(5000))));
+  assert.match(i.refusal()!.message, /reason is longer/);
+  await end(i);
+  assert.equal(i.files().length, 1);
+  assert.equal(i.manifests()[0]!.end, null);
+});
+
+test('when the disk can not keep up, push says so, and ready when it can; nothing is lost meanwhile', async (t) => {
+  const i = intakeIn(t);
+  const data = Buffer.alloc(1000, 7);
+  const packets = Array.from({ length: 400 }, (_, n) => ({ timestampNs: BigInt(n), data }));
+  const body = Buffer.concat(packets.map(wire.packet));
+  assert.ok(i.intake.push(frames(...OPENED)));
+  let waited = 0;
+  for (let n = 0; n < 40; n++) {
+    if (await i.feed(wire.frame(wire.batch({ sequence: n + 1, firstPacket: n * 400 + 1 }, body)))) waited++;
+  }
+  assert.ok(waited > 0, 'it never had to wait');
+  await i.feed(frames(captureEnd(1, 40)));
+  await end(i);
+  assert.equal(i.refusal(), undefined);
+  const all = Array.from({ length: 40 }, () => wire.records(packets));
+  assert.ok(i.bytes(i.files()[0]!).equals(Buffer.concat([fileHeader(1, 1000, 'nano'), ...all])));
+});
+
+test('when the disk fails the agent is told without our paths', async (t) => {
+  const i = intakeIn(t);
+  i.intake.push(frames(...OPENED));
+  rmSync(i.folder, { recursive: true });
+  i.intake.push(frames(batch(1, 1, 1, p)));
+  await until('the refusal', () => i.refusal());
+  assert.equal(i.refusal()!.code, Code.STORAGE);
+  assert.ok(!JSON.stringify(i.refusal()).includes(i.folder));
+  await i.intake.end('disconnected');
+  assert.deepEqual(i.acks(), []);
+});
+
+/** Holds an intake against any stream: it never throws, answers only what it should, and closes once when it refuses. */
+async function holdAgainst(chunks: Uint8Array[]): Promise<void> {
+  const folder = fuzzFolder;
+  const i = intakeIn(suite, { folder });
+  for (const c of chunks) await i.feed(c);
+  i.intake.tick();
+  await i.intake.end('disconnected');
+  const refusals = i.answers.filter((a) => a.refusal);
+  assert.ok(refusals.length <= 1);
+  assert.equal(i.closed(), refusals.length);
+  if (refusals.length > 0) assert.notEqual(i.refusal()!.code, Code.UNKNOWN);
+  // Everything that is there is whole and named as it should be.
+  for (const name of readdirSync(folder)) {
+    assert.match(name, /^[A-Za-z0-9_][A-Za-z0-9._-]*\.(pcap|pcap\.linktype-\d+|json)$/);
+    rmSync(join(folder, name));
+  }
+  // No inner error of the code was taken for a broken rule.
+  assert.ok(!i.log.some((line) => /could not handle a message/.test(line)), i.log.join('\n'));
+}
+const fuzzFolder = temporaryFolder(suite);
+
+test('random bytes, before and after a Hello, are refused or waited for', async () => {
+  await fuzz(
+    fc.asyncProperty(
+      fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 4 }),
+      fc.integer({ min: 0, max: 2 }),
+      (chunks, how) => holdAgainst([frames(...OPENED.slice(0, how)), ...chunks]),
+    ),
+    300,
+  );
+});
+
+test('random messages in whole frames are refused or taken', async () => {
+  const message = fc.oneof(
+    fc.uint8Array({ minLength: 1, maxLength: 60 }),
+    fc
+      .tuple(fc.integer({ min: 1, max: 7 }), fc.uint8Array({ maxLength: 60 }))
+      .map(([kind, body]) => wire.bytes(kind, body)),
+  );
+  await fuzz(
+    fc.asyncProperty(
+      fc.array(message, { minLength: 1, maxLength: 6 }),
+      fc.integer({ min: 0, max: 2 }),
+      (messages, how) => holdAgainst([frames(...OPENED.slice(0, how), ...messages)]),
+    ),
+    300,
+  );
+});
+
+test('a good stream with damaged bytes is refused or taken, cut anywhere', async () => {
+  const good = frames(
+    ...OPENED,
+    batch(1, 1, 1, packetsOf(3)),
+    gap(1, 2, 3, 4),
+    counters(1, 5),
+    batch(1, 4, 8, p),
+    captureEnd(1, 4),
+  );
+  const harm = fc.record({
+    at: fc.nat(good.length),
+    byte: fc.oneof(fc.nat(255), fc.constantFrom(0, 0x7f, 0x80, 0xff)),
+    kind: fc.nat(2),
+  });
+  await fuzz(
+    fc.asyncProperty(fc.array(harm, { minLength: 1, maxLength: 4 }), fc.nat(good.length), (list, cut) => {
+      let b = Buffer.from(good);
+      for (const { at, byte, kind } of list) {
+        if (kind === 0) b = Buffer.concat([b.subarray(0, at), Buffer.from([byte]), b.subarray(at)]);
+        else if (kind === 1) b = Buffer.concat([b.subarray(0, at), b.subarray(at + 1)]);
+        else if (at < b.length) b[at] = byte;
+      }
+      return holdAgainst([b.subarray(0, cut), b.subarray(cut)]);
+    }),
+    300,
+  );
+});
