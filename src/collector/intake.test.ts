@@ -466,11 +466,7 @@ test('a host name may hold anything; the log shows none of it raw', async (t) =>
     const one = intakeIn(t, { folder: i.folder });
     one.intake.push(frames(hello({ host }), captureStart(), batch(1, 1, 1, p)));
     await end(one);
-    // eslint-disable-next-line no-control-regex
-    assert.ok(
-      one.log.every((line) => !/[\u0000-\u001f\u007f-\u{10ffff}]/u.test(line)),
-      one.log.join(),
-    );
+    for (const line of one.log) assert.match(line, /^[ -~]+$/);
     assert.ok(one.files().every((f) => /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(f)));
     assert.ok(one.manifests().some((m) => m.host === host));
     for (const name of readdirSync(i.folder)) rmSync(join(i.folder, name));
