@@ -227,7 +227,7 @@ export class Intake {
   #control(m: rcap.v1.AgentMessage): boolean {
     if (m.gap) return this.#gap(m.gap);
     if (m.captureStart) this.#captureStart(m.captureStart);
-    else if (m.counters) this.#open(m.counters.capture).writer.counters = m.counters;
+    else if (m.counters) this.#open(m.counters.capture).writer.counters = inRange(m.counters);
     else if (m.captureEnd) this.#captureEnd(m.captureEnd);
     else throw new ProtocolError(m.hello ? 'a second Hello' : 'a message of an unknown kind');
     return true;
@@ -402,10 +402,15 @@ export class Intake {
     const reason = text(e.reason, 'reason', MAX_TEXT);
     this.#flush();
     capture.ended = true;
-    capture.writer.end({ reason, counters: e.counters ?? capture.writer.counters });
+    capture.writer.end({ reason, counters: e.counters ? inRange(e.counters) : capture.writer.counters });
     const finished = capture.writer.finished().then(() => void this.#finishing.delete(finished));
     this.#finishing.add(finished);
   }
+}
+
+function inRange(counters: rcap.v1.Counters): rcap.v1.Counters {
+  if (!Object.values(counters).every(Number.isSafeInteger)) throw new ProtocolError('a counter is out of range');
+  return counters;
 }
 
 const hole = (c: Capture, sequence: number) =>

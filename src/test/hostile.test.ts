@@ -206,6 +206,11 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
       ['a kind that is a group', [group], /envelope/],
       ['a batch without a capture', [onePacket(1)], /not open/],
       ['counters without a capture', [bytes(5, uint(1, 7))], /not open/],
+      [
+        'counters of 2^64',
+        [start, bytes(5, Buffer.concat([uint(1, 1), uint(2, 2n ** 64n - 1n)]))],
+        /counter is out of range/,
+      ],
       ['a gap without a capture', [gap(3, 1, 1)], /not open/],
       ['an end without a capture', [captureEnd(3, 0)], /not open/],
       ['capture 0', [captureStart(0)], /out of range/],
