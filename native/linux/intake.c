@@ -24,7 +24,7 @@ void intake_hold(pcap_t *handle) { pcap_set_protocol_linux(handle, NO_PROTOCOL);
 
 // Binds to another protocol. The kernel returns only when no processor delivers packets by the old binding any more.
 static int bind_to(pcap_t *handle, uint16_t protocol) {
-  struct sockaddr_ll address;
+  struct sockaddr_ll address = {0};
   socklen_t length = sizeof address;
   if (getsockname(pcap_fileno(handle), (struct sockaddr *)&address, &length)) return errno;
   if (address.sll_family != AF_PACKET) return 0; // nflog and the like, which take no protocol

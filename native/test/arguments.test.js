@@ -115,7 +115,7 @@ test('a missing binary and a broken one are told apart; wrap.js takes a binding'
   const modules = path.dirname(path.dirname(require.resolve('node-gyp-build/package.json')));
   const load = () => {
     const program = `try { require(${JSON.stringify(copy)}); } catch (error) { console.log(error.code, error.message); }`;
-    return spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', env: { ...process.env, NODE_PATH: modules } }).stdout;
+    return spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', env: { ...process.env, NODE_PATH: modules, NODE_PCAP_NATIVE_PREBUILD: '' } }).stdout;
   };
   assert.match(load(), /^ADDON_MISSING could not load 'node-pcap-native': no binary for /);
   fs.writeFileSync(path.join(prebuilds, 'node-pcap-native.node'), 'garbage');

@@ -417,9 +417,14 @@ test('a pipe that nobody writes to can be stopped; one that is written to slowly
 
 test('standard input', async () => {
   const program = `
-    const { addon, collect } = require(${JSON.stringify(path.join(__dirname, 'support.js'))});
-    const run = collect({ file: '-' });
-    run.ended.then((error) => console.log(run.packets, error?.code));`;
+    const addon = require(${JSON.stringify(path.join(__dirname, '..', 'index.js'))});
+    const pool = addon.createPool(1);
+    let packets = 0;
+    addon.open(pool, { file: '-' }, {
+      onCapture() {},
+      onBlock(id, block, length, count) { packets += count; pool.release(block); },
+      onEnd(error) { console.log(packets, error?.code); },
+    });`;
   const piped = spawnSync(process.execPath, ['-e', program], { input: pcap(some(1000)), encoding: 'utf8' });
   assert.equal(piped.stdout, '1000 undefined\n');
   const file = fs.openSync(write(pcap(some(1000)).subarray(0, 50_000)), 'r');
