@@ -1,7 +1,7 @@
 /** Live capture on one interface. */
 import type { Interface, PcapError } from 'node-pcap-native';
 import { RcapError } from '../errors.ts';
-import { type Addon, openSession, type Pool, type Source, type SourceHandlers } from './source.ts';
+import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
 
 export interface LiveOptions {
   interface: Interface;
@@ -40,7 +40,7 @@ export function openLive(addon: Addon, pool: Pool, options: LiveOptions, handler
 
 function explain(error: PcapError, options: LiveOptions): RcapError {
   const hint = HINTS[error.code]?.(options);
-  return new RcapError(error.code, error.message, { cause: error, ...(hint ? { hint } : {}) });
+  return new RcapError(error.code, wordsOf(error, options.filter), { cause: error, ...(hint ? { hint } : {}) });
 }
 
 const HINTS: Partial<Record<PcapError['code'], (o: LiveOptions) => string>> = {

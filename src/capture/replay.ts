@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import type { PcapError } from 'node-pcap-native';
 import { RcapError } from '../errors.ts';
-import { type Addon, openSession, type Pool, type Source, type SourceHandlers } from './source.ts';
+import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
 
 export interface ReplayOptions {
   /** Path of a pcap or pcapng file; '-' for standard input. */
@@ -31,7 +31,7 @@ export function openReplay(addon: Addon, pool: Pool, options: ReplayOptions, han
     }),
     (error) => {
       const hint = HINTS[error.code]?.(options);
-      return new RcapError(error.code, error.message, { cause: error, ...(hint ? { hint } : {}) });
+      return new RcapError(error.code, wordsOf(error, options.filter), { cause: error, ...(hint ? { hint } : {}) });
     },
     handlers,
   );

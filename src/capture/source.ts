@@ -37,7 +37,7 @@ export function openSession(
   handlers: SourceHandlers,
 ): Source {
   const session = addon.open(pool, options, {
-    onCapture: (id, info) => handlers.capture(id, describe(info)),
+    onCapture: (id, info) => handlers.capture(id, withShortNames(describe(info))),
     onBlock: (id, block, end, packets, packetBytes) =>
       handlers.block(id, {
         bytes: pool.blocks[block]!,
@@ -54,4 +54,26 @@ export function openSession(
     stats: () => session.stats(),
     stop: (drain) => session.stop(drain),
   };
+}
+
+/** libpcap's words, and what they are about. */
+export const wordsOf = (error: native.PcapError, filter: string): string =>
+  error.code === 'FILTER' ? `could not compile the filter '${filter}': ${error.message}` : error.message;
+
+/** Longest name of an interface or file in the protocol, bytes of UTF-8; a pcapng file may say a longer one. */
+const NAME_BYTES = 255;
+
+const withShortNames = (info: CaptureInfo): CaptureInfo => ({
+  ...info,
+  interface: shortened(info.interface),
+  friendlyName: shortened(info.friendlyName),
+  file: shortened(info.file),
+});
+
+function shortened(name: string): string {
+  const bytes = Buffer.from(name);
+  if (bytes.length <= NAME_BYTES) return name;
+  let end = NAME_BYTES;
+  while ((bytes[end]! & 0xc0) === 0x80) end--; // not within a character
+  return bytes.toString('utf8', 0, end);
 }
