@@ -12,13 +12,15 @@ export interface TestPacket {
 export interface TestFile {
   bigEndian?: boolean;
   micro?: boolean;
+  /** Kuznetzov's form: microseconds, and 8 more bytes in each record's head. */
+  modified?: boolean;
   linkType?: number;
   snaplen?: number;
 }
 
 export function pcapBytes(
   packets: TestPacket[],
-  { bigEndian, micro, linkType = 1, snaplen = 262_144 }: TestFile = {},
+  { bigEndian, micro, modified, linkType = 1, snaplen = 262_144 }: TestFile = {},
 ): Buffer {
   const u32 = (...values: number[]) => {
     const b = Buffer.alloc(4 * values.length);
@@ -26,10 +28,16 @@ export function pcapBytes(
     return b;
   };
   const version = bigEndian ? Buffer.from([0, 2, 0, 4]) : Buffer.from([2, 0, 4, 0]);
-  const parts: Uint8Array[] = [u32(micro ? 0xa1b2c3d4 : 0xa1b23c4d), version, u32(0, 0, snaplen, linkType)];
+  const parts: Uint8Array[] = [
+    u32(modified ? 0xa1b2cd34 : micro ? 0xa1b2c3d4 : 0xa1b23c4d),
+    version,
+    u32(0, 0, snaplen, linkType),
+  ];
   for (const p of packets) {
-    const fraction = micro ? Math.floor(p.nanoseconds / 1000) : p.nanoseconds;
-    parts.push(u32(p.seconds, fraction, p.data.length, p.original ?? p.data.length), p.data);
+    const fraction = micro || modified ? Math.floor(p.nanoseconds / 1000) : p.nanoseconds;
+    parts.push(u32(p.seconds, fraction, p.data.length, p.original ?? p.data.length));
+    if (modified) parts.push(Buffer.alloc(8, 0xee));
+    parts.push(p.data);
   }
   return Buffer.concat(parts);
 }
