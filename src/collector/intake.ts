@@ -400,9 +400,10 @@ export class Intake {
     const capture = this.#open(e.capture);
     if (e.lastSequence !== capture.lastSequence) throw hole(capture, e.lastSequence);
     const reason = text(e.reason, 'reason', MAX_TEXT);
+    const counters = e.counters ? inRange(e.counters) : capture.writer.counters;
     this.#flush();
     capture.ended = true;
-    capture.writer.end({ reason, counters: e.counters ? inRange(e.counters) : capture.writer.counters });
+    capture.writer.end({ reason, counters });
     const finished = capture.writer.finished().then(() => void this.#finishing.delete(finished));
     this.#finishing.add(finished);
   }

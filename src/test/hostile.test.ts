@@ -413,6 +413,15 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
     assert.equal(manifest['closedBy'], 'disconnected');
   });
 
+  it('a bad end mark costs no packet', async (t) => {
+    const peer = await greeted(t, 'bad-end');
+    const counters = bytes(3, Buffer.concat([uint(1, 1), uint(2, 2n ** 64n - 1n)]));
+    peer.send(captureStart(), onePacket(1), bytes(6, Buffer.concat([uint(1, 1), counters, uint(4, 1)])));
+    assert.match((await peer.refusal()).message, /counter is out of range/);
+    const file = await until('its file', () => collector.published().find((f) => f.includes('/bad-end/')));
+    assert.equal(packetsIn(file), 1);
+  });
+
   it('who says no Hello, or takes for ever, is closed', async (t) => {
     const silent = await Peer.connect(t, collector.port);
     const slow = await Peer.connect(t, collector.port);
