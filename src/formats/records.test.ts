@@ -133,6 +133,7 @@ const anyTime: fc.Arbitrary<bigint> = fc
     fc
       .tuple(fc.bigInt({ min: 0n, max: 10n ** 9n }), fc.integer({ min: -3, max: 3 }))
       .map(([k, d]) => (k << 32n) + BigInt(d)),
+    fc.nat(10_000_000_000).map((ns) => 1_700_000_000n * SECOND + BigInt(ns)),
     fc.constantFrom(0n, 1n, SECOND - 1n, SECOND, END_OF_TIME - SECOND, END_OF_TIME - 1n),
   )
   .map((t) => (t < 0n ? 0n : t >= END_OF_TIME ? END_OF_TIME - 1n : t));
@@ -250,6 +251,15 @@ test('a clock that jumps by exactly 2^32 ns, or multiples, is followed', () => {
     timestampNs,
     data: Buffer.alloc(1),
   }));
+  assert.ok(write(Buffer.concat(packets.map(packet))).records.equals(records(packets)));
+});
+
+test('steps of every length up to ten seconds, forth and back, are followed', () => {
+  const packets: TestPacket[] = [];
+  for (let step = 0n; step <= 10n * SECOND; step += SECOND / 7n) {
+    for (const d of [0n, step, 0n, step + 1n])
+      packets.push({ timestampNs: 1_700_000_000_500_000_000n + d, data: DATA.subarray(0, 1) });
+  }
   assert.ok(write(Buffer.concat(packets.map(packet))).records.equals(records(packets)));
 });
 

@@ -110,6 +110,24 @@ test('a handler that is not ready gets the same message again, at every message 
   }
 });
 
+test('what comes while the handler is not ready is kept, and whoever gave it may use its memory again', () => {
+  const messages = Array.from({ length: 2000 }, (_, i) => messageOf(1 + (i % MAX)));
+  const stream = Buffer.concat(messages.map(frame));
+  for (const as of [(b: Buffer) => b, (b: Buffer) => new Uint8Array(b.buffer, b.byteOffset, b.length)]) {
+    let calls = 0;
+    const { receiver, frames, intact } = receiverOf(MAX, () => calls++ % 50 !== 0);
+    // Longer than the region, and then more of it.
+    for (const part of [stream.subarray(0, 200_000), stream.subarray(200_000)]) {
+      const chunk = Buffer.from(part);
+      assert.equal(receiver.push(as(chunk)), false);
+      chunk.fill(0);
+    }
+    while (!receiver.resume());
+    assert.deepEqual(frames, messages);
+    assert.ok(intact() && !receiver.partial);
+  }
+});
+
 test('any messages in any chunks, with a handler that is ready now and then, come whole and in order', async () => {
   await fuzz(
     fc.property(
