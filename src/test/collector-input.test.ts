@@ -24,11 +24,14 @@ import {
   until,
 } from './support.ts';
 
-const TIMEOUT = { timeout: 120_000 };
+const TIMEOUT = { timeout: 300_000 };
 const LISTEN = ['--listen', '127.0.0.1:0'];
 const places = (folder: string, captures = join(folder, 'captures')) => [
   ...LISTEN,
-  ...['--state', join(folder, 'state'), '--captures', captures],
+  '--state',
+  join(folder, 'state'),
+  '--captures',
+  captures,
 ];
 
 /** Starts a collector that must not start: its message and hint. */
@@ -229,11 +232,11 @@ describe('after kill -9', { ...TIMEOUT, skip: lacks('python3', 'capinfos') }, ()
     const input = join(collector.folder, 'input.pcap');
     const packets = somePackets(400);
     writeFileSync(input, pcapBytes(packets));
-    const client = python(t, collector, input, 'victim', ['--batch', '10', '--pause', '0.01', '--no-end']);
+    const client = python(t, collector, input, 'victim', ['--batch', '10', '--pause', '0.05', '--no-end']);
     const part = await until('a file of some size', () => {
       const found = collector.files().find((f) => f.endsWith('.pcap.part'));
       const path = found && join(collector.captures, found);
-      return path && statSync(path).size > 50_000 ? path : undefined;
+      return path && statSync(path).size > 100_000 ? path : undefined;
     });
     collector.kill('SIGKILL');
     await collector.exited;

@@ -32,7 +32,7 @@ const small = (data: Uint8Array | string = 'data') =>
 /** A field that nobody knows, as a group. */
 const group = Buffer.concat([varint(900 * 8 + 3), uint(1, 1), varint(900 * 8 + 4)]);
 
-describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () => {
+describe('a hostile agent', { skip: lacks('capinfos'), timeout: 600_000 }, () => {
   const suite = cleaner();
   let collector: Collector;
   let token: string;
@@ -499,7 +499,7 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 300_000 }, () =>
   });
 });
 
-describe('an agent that never reads', { timeout: 300_000 }, () => {
+describe('an agent that never reads', { timeout: 600_000 }, () => {
   it('is cut off before the collector remembers much for it', async (t) => {
     const collector = await Collector.start(t, { flags: ['--sync-time', '1ms'] });
     const token = await collector.token('--host', '*');
@@ -525,7 +525,11 @@ describe('an agent that never reads', { timeout: 300_000 }, () => {
 
 const revoke = (c: Collector, token: string) => [
   join(import.meta.dirname, '../collector.ts'),
-  ...['token', 'revoke', token.slice(5, 13), '--state', c.state],
+  'token',
+  'revoke',
+  token.slice(5, 13),
+  '--state',
+  c.state,
 ];
 
 function tcp(t: Cleaner, port: number): Socket {

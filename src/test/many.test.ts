@@ -12,7 +12,7 @@ const PACKETS = 2000;
 
 it(
   `${AGENTS} agents at once make ${AGENTS} folders`,
-  { skip: lacksAddon || lacks('capinfos'), timeout: 300_000 },
+  { skip: lacksAddon || lacks('capinfos'), timeout: 600_000 },
   async (t) => {
     const collector = await Collector.start(t);
     const tokens = new Tokens(collector.state);

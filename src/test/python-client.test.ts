@@ -25,7 +25,7 @@ function row({ seconds, nanoseconds, data, original = data.length }: TestPacket,
   return [`${seconds}.${String(fraction).padStart(9, '0')}`, String(original), String(data.length)];
 }
 
-describe('a client in Python', { skip: lacks('python3', 'tshark', 'tcpdump', 'openssl'), timeout: 300_000 }, () => {
+describe('a client in Python', { skip: lacks('python3', 'tshark', 'tcpdump', 'openssl'), timeout: 600_000 }, () => {
   const suite = cleaner();
   let collector: Collector;
   let folder: string;

@@ -108,6 +108,9 @@ class Connection:
                     rest = rest[self.tls.send(rest):]
                 except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                     select.select([self.tls], [self.tls], [], WAIT_SECONDS)
+                except OSError:  # what it said before it went is still there
+                    self.receive()
+                    finish(self.counts, 1)
 
     def receive(self):
         """Takes what is there."""
@@ -116,6 +119,8 @@ class Connection:
                 self.received += data
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             data = None
+        except OSError:
+            data = b""
         while self.received:
             n, at = read_varint(self.received + b"\0", 0)
             if len(self.received) < at + n:

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 /** Nothing here waits longer: a bound against hanging, not a promise of speed. */
-export const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 180_000;
 
 export interface Cleaner {
   after(clean: () => void | Promise<void>): void;
