@@ -129,8 +129,11 @@ static FileStep open_pcap(FileReader *reader, FilePacket *packet, uint32_t magic
   reader->lengths_uncertain = major == 2 && minor == 3;
   reader->record_head = magic == PCAP_MODIFIED ? 24 : 16;
   reader->ns_per_unit = magic == PCAP_NANOSECONDS ? 1 : 1000;
+  uint32_t snaplen = file_snaplen(file_32(reader, head + 16));
+  // The patch that wrote these files left the link-layer header out of the snaplen; 14 bytes as in libpcap's reader.
+  if (magic == PCAP_MODIFIED) snaplen = file_snaplen(snaplen + 14);
   bool added;
-  FileCapture capture = {.link_type = link_type & 0xffff, .snaplen = file_snaplen(file_32(reader, head + 16))};
+  FileCapture capture = {.link_type = link_type & 0xffff, .snaplen = snaplen};
   packet->capture = (uint32_t)file_find_capture(reader, &capture, &added);
   reader->at += PCAP_HEAD;
   reader->next = next_pcap;

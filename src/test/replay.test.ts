@@ -17,11 +17,6 @@ import { cleaner, Collector, lacks, lacksAddon, rewritten, runAgent, temporaryFo
 /** Arkime exits on all others. */
 const ARKIME = [0, 1, 12, 101, 107, 113, 127, 228, 229, 239, 274, 276];
 
-/** Known defects. */
-const TODO: Record<string, string> = {
-  'modified-snaplen': 'the addon cuts 14 bytes that libpcap keeps',
-};
-
 const skip = lacksAddon || lacks('tshark', 'tcpdump', 'capinfos', 'mergecap');
 
 describe('files of every kind', { skip, timeout: 300_000 }, () => {
@@ -89,7 +84,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
   });
   describe('variants', { concurrency: 4 }, () => {
     for (const f of VARIANTS)
-      it(f.name, { todo: TODO[f.name] ?? false }, async () => sendFromHere(f).then(() => check(f)));
+      it(f.name, async () => sendFromHere(f).then(() => check(f)));
   });
 
   it('capinfos counts the same packets in all of them', () => {
