@@ -83,8 +83,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
     for (const f of KINDS) it(f.name, async () => send(f).then(() => check(f)));
   });
   describe('variants', { concurrency: 4 }, () => {
-    for (const f of VARIANTS)
-      it(f.name, async () => sendFromHere(f).then(() => check(f)));
+    for (const f of VARIANTS) it(f.name, async () => sendFromHere(f).then(() => check(f)));
   });
 
   it('capinfos counts the same packets in all of them', () => {
