@@ -9,7 +9,9 @@ function loadBinding() {
   try {
     file = load.resolve(__dirname);
   } catch (cause) {
-    const error = new Error(`could not load 'node-pcap-native': no binary for ${process.platform} ${process.arch}`, { cause });
+    const error = new Error(`could not load 'node-pcap-native': no binary for ${process.platform} ${process.arch}`, {
+      cause,
+    });
     throw Object.assign(error, { code: 'ADDON_MISSING', hint: 'npm run native' });
   }
   try {

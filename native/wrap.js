@@ -12,7 +12,8 @@ function refuse(what, value) {
   throw new TypeError(`${what}, not ${shown}`);
 }
 function whole(name, value, min, max) {
-  if (!Number.isInteger(value) || value < min || value > max) refuse(`${name} must be a whole number from ${min} to ${max}`, value);
+  if (!Number.isInteger(value) || value < min || value > max)
+    refuse(`${name} must be a whole number from ${min} to ${max}`, value);
   return value;
 }
 function text(name, value) {
@@ -55,7 +56,8 @@ module.exports = function wrap(binding) {
         throw new TypeError(`block ${block} is not held by anybody`);
     }
     static handle(pool) {
-      if (typeof pool !== 'object' || pool === null || !(#handle in pool)) refuse('pool must come from createPool', pool);
+      if (typeof pool !== 'object' || pool === null || !(#handle in pool))
+        refuse('pool must come from createPool', pool);
       return pool.#handle;
     }
   }
@@ -73,7 +75,8 @@ module.exports = function wrap(binding) {
   const optional = ['interface', 'file'];
   function check(given) {
     if (typeof given !== 'object' || given === null) refuse('options must be an object', given);
-    for (const key of Object.keys(given)) if (!Object.hasOwn(options, key)) throw new TypeError(`there is no option '${key}'`);
+    for (const key of Object.keys(given))
+      if (!Object.hasOwn(options, key)) throw new TypeError(`there is no option '${key}'`);
     if ((given.interface === undefined) === (given.file === undefined))
       throw new TypeError("exactly one of the options 'interface' and 'file' must be given");
     const checked = {};
@@ -119,7 +122,11 @@ module.exports = function wrap(binding) {
     version: binding.version,
     interfaces: binding.interfaces,
     compile: (filter, linkType, snaplen) =>
-      binding.compile(text('filter', filter), whole('linkType', linkType, 0, 0xffff), whole('snaplen', snaplen, 1, MAX_SNAPLEN)),
+      binding.compile(
+        text('filter', filter),
+        whole('linkType', linkType, 0, 0xffff),
+        whole('snaplen', snaplen, 1, MAX_SNAPLEN),
+      ),
     linkTypeName: (linkType) => binding.linkTypeName(whole('linkType', linkType, 0, 0xffff)),
     linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),
     createPool: (blocks) => new Pool(blocks),

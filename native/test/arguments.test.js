@@ -32,10 +32,24 @@ test('link types', () => {
 test('compile', async () => {
   assert.ok((await addon.compile('tcp port 80', 1, 65535)) > 3);
   assert.equal(await addon.compile('', 1, 65535), 1);
-  await assert.rejects(addon.compile('tcp prt 80', 1, 65535), { name: 'Error', code: 'FILTER', message: "can't parse filter expression: syntax error" });
+  await assert.rejects(addon.compile('tcp prt 80', 1, 65535), {
+    name: 'Error',
+    code: 'FILTER',
+    message: "can't parse filter expression: syntax error",
+  });
   await assert.rejects(addon.compile('tcp', 189, 65535), { code: 'FILTER' });
-  assert.deepEqual(await Promise.all(Array.from({ length: 50 }, (_, i) => addon.compile(`port ${i + 1}`, 1, 96))), Array(50).fill(await addon.compile('port 1', 1, 96)));
-  for (const wrong of [['tcp\0', 1, 1], [1, 1, 1], ['tcp', -1, 1], ['tcp', 1, 0], ['tcp', 1, 262145], ['x'.repeat(65537), 1, 1]])
+  assert.deepEqual(
+    await Promise.all(Array.from({ length: 50 }, (_, i) => addon.compile(`port ${i + 1}`, 1, 96))),
+    Array(50).fill(await addon.compile('port 1', 1, 96)),
+  );
+  for (const wrong of [
+    ['tcp\0', 1, 1],
+    [1, 1, 1],
+    ['tcp', -1, 1],
+    ['tcp', 1, 0],
+    ['tcp', 1, 262145],
+    ['x'.repeat(65537), 1, 1],
+  ])
     assert.throws(() => addon.compile(...wrong), TypeError);
 });
 
@@ -45,11 +59,14 @@ test('a pool', () => {
   assert.equal(pool.blocks.length, 3);
   for (const block of pool.blocks) assert.ok(block instanceof Uint8Array && block.length === addon.BLOCK_BYTES);
   assert.notEqual(pool.blocks[0].buffer, pool.blocks[1].buffer);
-  for (const block of [0, 1, 2, 3, -1, 1.5, '0', undefined, 2 ** 32]) assert.throws(() => pool.release(block), TypeError);
+  for (const block of [0, 1, 2, 3, -1, 1.5, '0', undefined, 2 ** 32])
+    assert.throws(() => pool.release(block), TypeError);
   for (const count of [0, -1, 1.5, 65537, '3', undefined]) assert.throws(() => addon.createPool(count), TypeError);
   assert.throws(() => pool.blocks.push(1), TypeError);
   // The capture thread writes there: it must not move away.
-  assert.throws(() => structuredClone(pool.blocks[0], { transfer: [pool.blocks[0].buffer] }), { name: 'DataCloneError' });
+  assert.throws(() => structuredClone(pool.blocks[0], { transfer: [pool.blocks[0].buffer] }), {
+    name: 'DataCloneError',
+  });
 });
 
 test('memory of blocks that were never used is not taken from the system', () => {
@@ -61,7 +78,11 @@ test('memory of blocks that were never used is not taken from the system', () =>
 
 test('open refuses what makes no sense, with words that say what', () => {
   const pool = addon.createPool(1);
-  const refused = (options, words) => assert.throws(() => addon.open(pool, options, handlers), (error) => error instanceof TypeError && words.test(error.message));
+  const refused = (options, words) =>
+    assert.throws(
+      () => addon.open(pool, options, handlers),
+      (error) => error instanceof TypeError && words.test(error.message),
+    );
   refused(undefined, /options must be an object/);
   refused({}, /exactly one of the options 'interface' and 'file'/);
   refused({ interface: 'lo', file: 'x' }, /exactly one/);
@@ -84,7 +105,9 @@ test('open refuses what makes no sense, with words that say what', () => {
 
 test('a session refuses the same', async () => {
   let session;
-  await new Promise((resolve) => (session = addon.open(addon.createPool(1), { file: folder }, { ...handlers, onEnd: resolve })));
+  await new Promise(
+    (resolve) => (session = addon.open(addon.createPool(1), { file: folder }, { ...handlers, onEnd: resolve })),
+  );
   assert.throws(() => session.setFilter(1), TypeError);
   assert.throws(() => session.setExclusion('a\0'), TypeError);
   assert.throws(() => session.stop(1), TypeError);
@@ -111,11 +134,15 @@ test('a missing binary and a broken one are told apart; wrap.js takes a binding'
   const copy = path.join(folder, 'copy');
   const prebuilds = path.join(copy, 'prebuilds', `${process.platform}-${process.arch}`);
   fs.mkdirSync(prebuilds, { recursive: true });
-  for (const file of ['index.js', 'wrap.js', 'package.json']) fs.copyFileSync(path.join(__dirname, '..', file), path.join(copy, file));
+  for (const file of ['index.js', 'wrap.js', 'package.json'])
+    fs.copyFileSync(path.join(__dirname, '..', file), path.join(copy, file));
   const modules = path.dirname(path.dirname(require.resolve('node-gyp-build/package.json')));
   const load = () => {
     const program = `try { require(${JSON.stringify(copy)}); } catch (error) { console.log(error.code, error.message); }`;
-    return spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', env: { ...process.env, NODE_PATH: modules, NODE_PCAP_NATIVE_PREBUILD: '' } }).stdout;
+    return spawnSync(process.execPath, ['-e', program], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_PATH: modules, NODE_PCAP_NATIVE_PREBUILD: '' },
+    }).stdout;
   };
   assert.match(load(), /^ADDON_MISSING could not load 'node-pcap-native': no binary for /);
   fs.writeFileSync(path.join(prebuilds, 'node-pcap-native.node'), 'garbage');

@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const { spawn, spawnSync } = require('node:child_process');
 const { Worker } = require('node:worker_threads');
 const { addon, collect, folder, pcap, test, udp, write } = require('./support.js');
-const { inNamespace, send, veth } = require('./network.js');
+const { inNamespace, keepSending, send, veth } = require('./network.js');
 
 const prelude = `
   const addon = require(${JSON.stringify(require.resolve('../index.js'))});
@@ -28,7 +28,7 @@ inNamespace(__filename, () => {
 
   test('process.exit in the middle of a capture, from outside and from a callback', async () => {
     const { near } = veth();
-    const sending = send(near, 100_000, { rate: 50_000 });
+    const stopSending = keepSending(near);
     for (const program of [
       `addon.open(pool, { interface: '${near}' }, handlers); setTimeout(() => process.exit(7), 200);`,
       `addon.open(pool, { interface: '${near}' }, { ...handlers, onBlock() { process.exit(7); } });`,
@@ -38,11 +38,14 @@ inNamespace(__filename, () => {
       const { status, signal, stderr } = run(program);
       assert.deepEqual([status, signal, stderr], [7, null, '']);
     }
-    await sending;
+    stopSending();
   });
 
   test('a signal in the middle of a capture', async () => {
-    const child = spawn(process.execPath, ['-e', `${prelude} addon.open(pool, { interface: 'lo' }, { ...handlers, onCapture: () => console.log('on') })`]);
+    const child = spawn(process.execPath, [
+      '-e',
+      `${prelude} addon.open(pool, { interface: 'lo' }, { ...handlers, onCapture: () => console.log('on') })`,
+    ]);
     await new Promise((resolve) => child.stdout.once('data', resolve));
     child.kill('SIGTERM');
     const [status, signal] = await new Promise((resolve) => child.on('close', (...how) => resolve(how)));
@@ -52,7 +55,9 @@ inNamespace(__filename, () => {
   test('an exception in a callback is an uncaught one', () => {
     const file = write(pcap(records(10)));
     for (const name of ['onCapture', 'onBlock', 'onEnd']) {
-      const { status, stderr } = run(`addon.open(pool, { file: ${JSON.stringify(file)} }, { ...handlers, ${name}() { throw new Error('from ${name}'); } });`);
+      const { status, stderr } = run(
+        `addon.open(pool, { file: ${JSON.stringify(file)} }, { ...handlers, ${name}() { throw new Error('from ${name}'); } });`,
+      );
       assert.equal(status, 1, stderr);
       assert.match(stderr, new RegExp(`Error: from ${name}`));
       assert.doesNotMatch(stderr, /Warning/);
@@ -74,7 +79,7 @@ inNamespace(__filename, () => {
 
   test('workers that are terminated in the middle of a capture', async () => {
     const { near } = veth();
-    const sending = send(near, 400_000, { rate: 40_000 });
+    const stopSending = keepSending(near);
     const before = threads();
     for (let i = 0; i < 20; i++) {
       const worker = new Worker(
@@ -88,7 +93,7 @@ inNamespace(__filename, () => {
       await pause(i * 5);
       await worker.terminate();
     }
-    await sending;
+    stopSending();
     await settles(() => threads() <= before + 4); // libuv's own four may have come
   });
 
@@ -109,7 +114,10 @@ inNamespace(__filename, () => {
         assert.equal(await exited, 0);
       }),
     );
-    const worker = new Worker(`${prelude} addon.open(pool, { interface: 'lo' }, handlers); setTimeout(() => process.exit(3), 50);`, { eval: true });
+    const worker = new Worker(
+      `${prelude} addon.open(pool, { interface: 'lo' }, handlers); setTimeout(() => process.exit(3), 50);`,
+      { eval: true },
+    );
     assert.equal(await new Promise((resolve) => worker.once('exit', resolve)), 3);
     mine.session.stop();
     assert.equal(await mine.ended, undefined);
@@ -149,15 +157,19 @@ inNamespace(__filename, () => {
       let pool = addon.createPool(4);
       const blocks = pool.blocks.length;
       const release = pool.release.bind(pool);
-      const session = addon.open(pool, { interface: near }, {
-        onCapture() {},
-        onBlock(id, block, length, count) {
-          packets += count;
-          release(block);
-          gc();
+      const session = addon.open(
+        pool,
+        { interface: near },
+        {
+          onCapture() {},
+          onBlock(id, block, length, count) {
+            packets += count;
+            release(block);
+            gc();
+          },
+          onEnd: resolve,
         },
-        onEnd: resolve,
-      });
+      );
       stop = () => session.stop();
       assert.equal(blocks, 4);
       pool = undefined;
@@ -179,22 +191,26 @@ inNamespace(__filename, () => {
     const pool = addon.createPool(2);
     const answers = [];
     const end = await new Promise((resolve) => {
-      const session = addon.open(pool, { file }, {
-        onCapture() {
-          answers.push(session.setFilter('udp'));
-          session.stats();
+      const session = addon.open(
+        pool,
+        { file },
+        {
+          onCapture() {
+            answers.push(session.setFilter('udp').catch(({ code }) => code));
+            session.stats();
+          },
+          onBlock(id, block) {
+            pool.release(block);
+            session.stop(false);
+            answers.push(session.setFilter('tcp').catch(({ code }) => code));
+          },
+          onEnd(error) {
+            session.stop();
+            answers.push(session.setExclusion('tcp').catch(({ code }) => code));
+            resolve({ error, stats: session.stats() });
+          },
         },
-        onBlock(id, block) {
-          pool.release(block);
-          session.stop(false);
-          answers.push(session.setFilter('tcp').catch(({ code }) => code));
-        },
-        onEnd(error) {
-          session.stop();
-          answers.push(session.setExclusion('tcp').catch(({ code }) => code));
-          resolve({ error, stats: session.stats() });
-        },
-      });
+      );
     });
     assert.equal(end.error, undefined);
     assert.equal((await Promise.all(answers)).at(-1), 'FAILED');

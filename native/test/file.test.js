@@ -47,12 +47,20 @@ test('packets of every length around the steps of the varints, and the longest',
   assert.equal(error, undefined);
   assert.deepEqual(
     captures[0].packets,
-    records.map(({ data, seconds, original = data.length }) => ({ timestampNs: BigInt(seconds) * 1_000_000_000n, originalLength: original, data })),
+    records.map(({ data, seconds, original = data.length }) => ({
+      timestampNs: BigInt(seconds) * 1_000_000_000n,
+      originalLength: original,
+      data,
+    })),
   );
 });
 
 test('versions before 2.4 have their lengths the other way round', async () => {
-  for (const [version, expected] of [[[2, 2], 100], [[2, 3], 100], [[543, 0], 100]]) {
+  for (const [version, expected] of [
+    [[2, 2], 100],
+    [[2, 3], 100],
+    [[543, 0], 100],
+  ]) {
     const bytes = pcap([{ data: Buffer.alloc(60), original: 100 }], { version });
     if (version[0] === 543) {
       bytes.writeUInt32LE(100, 32);
@@ -72,13 +80,19 @@ test('FCS bits are left out of the link type; what must be zero is', async () =>
   assert.equal(captures.length, 0);
 });
 
-test('a platform\'s own link type becomes the one for files', async () => {
+test("a platform's own link type becomes the one for files", async () => {
   assert.equal((await read(pcap([], { linkType: 12 }))).captures[0].info.linkType, 101);
 });
 
 test('a packet longer than the snaplen is cut and counted', async () => {
   const { captures, stats } = await read(pcap([...some(1, 60), ...some(1, 200)], { snaplen: 100 }));
-  assert.deepEqual(captures[0].packets.map(({ data, originalLength }) => [data.length, originalLength]), [[60, 60], [100, 200]]);
+  assert.deepEqual(
+    captures[0].packets.map(({ data, originalLength }) => [data.length, originalLength]),
+    [
+      [60, 60],
+      [100, 200],
+    ],
+  );
   assert.equal(stats.cut, 1);
   assert.equal(stats.captured, 2);
   assert.equal(stats.capturedBytes, 160);
@@ -88,12 +102,24 @@ test('a packet longer than MAX_SNAPLEN, larger than every buffer, is cut and cou
   const large = { data: Buffer.alloc(700_000, 7) };
   const { error, captures, stats } = await read(pcap([...some(1), large, ...some(1)], { snaplen: 0 }));
   assert.equal(error, undefined);
-  assert.deepEqual(captures[0].packets.map(({ data, originalLength }) => [data.length, originalLength]), [[60, 60], [262144, 700_000], [60, 60]]);
+  assert.deepEqual(
+    captures[0].packets.map(({ data, originalLength }) => [data.length, originalLength]),
+    [
+      [60, 60],
+      [262144, 700_000],
+      [60, 60],
+    ],
+  );
   assert.equal(stats.cut, 1);
   const ng = pcapng();
-  const second = await read(Buffer.concat([ng.section(), ng.interface(), ng.enhanced(large), ng.enhanced({ data: udp() })]));
+  const second = await read(
+    Buffer.concat([ng.section(), ng.interface(), ng.enhanced(large), ng.enhanced({ data: udp() })]),
+  );
   assert.equal(second.error, undefined);
-  assert.deepEqual(second.captures[0].packets.map(({ data }) => data.length), [262144, 60]);
+  assert.deepEqual(
+    second.captures[0].packets.map(({ data }) => data.length),
+    [262144, 60],
+  );
   assert.ok(second.captures[0].packets[0].data.every((byte) => byte === 7));
 });
 
@@ -116,7 +142,12 @@ test('a file without packets: a capture and the end', async () => {
 });
 
 test('what is no capture file', async () => {
-  for (const bytes of [Buffer.alloc(0), Buffer.from('abc'), Buffer.from('%PDF-1.4 and so on'), pcap([], { version: [3, 0] })]) {
+  for (const bytes of [
+    Buffer.alloc(0),
+    Buffer.from('abc'),
+    Buffer.from('%PDF-1.4 and so on'),
+    pcap([], { version: [3, 0] }),
+  ]) {
     const { error, captures } = await read(bytes);
     assert.equal(error.code, 'FILE_FORMAT');
     assert.match(error.message, /^could not read '.*': /);
@@ -142,7 +173,11 @@ test('a pcap file cut at every byte: whole records are delivered, then FILE_TRUN
     const { error, packets } = await read(whole.subarray(0, length));
     const records = Math.max(0, Math.floor((length - 24) / 76));
     assert.equal(packets, records);
-    assert.equal(error?.code, length >= 24 && (length - 24) % 76 === 0 ? undefined : 'FILE_TRUNCATED', `cut at ${length}`);
+    assert.equal(
+      error?.code,
+      length >= 24 && (length - 24) % 76 === 0 ? undefined : 'FILE_TRUNCATED',
+      `cut at ${length}`,
+    );
   }
 });
 
@@ -180,10 +215,13 @@ test('pcapng: interfaces, kinds of packet blocks, options, unknown blocks', asyn
         ]),
       );
       assert.equal(error, undefined);
-      assert.deepEqual(captures.map(({ info }) => info), [
-        { linkType: 1, snaplen: 1500, interface: 'eth0', description: 'the first', filter: '' },
-        { linkType: 101, snaplen: 262144, interface: 'tun0', description: '', filter: '' },
-      ]);
+      assert.deepEqual(
+        captures.map(({ info }) => info),
+        [
+          { linkType: 1, snaplen: 1500, interface: 'eth0', description: 'the first', filter: '' },
+          { linkType: 101, snaplen: 262144, interface: 'tun0', description: '', filter: '' },
+        ],
+      );
       assert.deepEqual(captures[0].packets, [
         { timestampNs: 1_700_000_000_000_001_000n, originalLength: 61, data: data[0] },
         { timestampNs: 0n, originalLength: 63, data: data[2] },
@@ -199,11 +237,21 @@ test('pcapng: interfaces, kinds of packet blocks, options, unknown blocks', asyn
 test('pcapng: sections of either byte order, a known interface goes on with its capture', async () => {
   const section = (big, mark) => {
     const ng = pcapng(big);
-    return [ng.section(), ng.interface({ name: 'eth0' }), ng.interface({ name: `eth${mark}` }), ng.enhanced({ data: udp({ mark }) })];
+    return [
+      ng.section(),
+      ng.interface({ name: 'eth0' }),
+      ng.interface({ name: `eth${mark}` }),
+      ng.enhanced({ data: udp({ mark }) }),
+    ];
   };
-  const { error, captures } = await read(Buffer.concat([...section(false, 1), ...section(true, 2), ...section(false, 1)]));
+  const { error, captures } = await read(
+    Buffer.concat([...section(false, 1), ...section(true, 2), ...section(false, 1)]),
+  );
   assert.equal(error, undefined);
-  assert.deepEqual(captures.map(({ info }) => info.interface), ['eth0', 'eth1', 'eth2']);
+  assert.deepEqual(
+    captures.map(({ info }) => info.interface),
+    ['eth0', 'eth1', 'eth2'],
+  );
   assert.equal(captures[0].packets.length, 3);
 });
 
@@ -225,9 +273,15 @@ test('pcapng: timestamp resolutions and offsets, to the nanosecond', async () =>
     [{ resolution: 0 }, 1n << 60n, (1n << 64n) - 1n], // after 2554
   ];
   for (const [how, time, expected] of cases) {
-    const { error, captures } = await read(Buffer.concat([ng.section(), ng.interface(how), ng.enhanced({ data: udp(), time })]));
+    const { error, captures } = await read(
+      Buffer.concat([ng.section(), ng.interface(how), ng.enhanced({ data: udp(), time })]),
+    );
     assert.equal(error, undefined);
-    assert.equal(captures[0].packets[0].timestampNs, expected, `${JSON.stringify(how, (_, v) => (typeof v === 'bigint' ? String(v) : v))} ${time}`);
+    assert.equal(
+      captures[0].packets[0].timestampNs,
+      expected,
+      `${JSON.stringify(how, (_, v) => (typeof v === 'bigint' ? String(v) : v))} ${time}`,
+    );
   }
 });
 
@@ -267,7 +321,12 @@ test('pcapng: what is damaged says so, after the packets before it', async () =>
 
 test('pcapng cut at every byte', async () => {
   const ng = pcapng();
-  const blocks = [ng.section(), ng.interface({ name: 'eth0' }), ng.enhanced({ data: udp() }), ng.enhanced({ data: udp(), comment: 'x' })];
+  const blocks = [
+    ng.section(),
+    ng.interface({ name: 'eth0' }),
+    ng.enhanced({ data: udp() }),
+    ng.enhanced({ data: udp(), comment: 'x' }),
+  ];
   const whole = Buffer.concat(blocks);
   const ends = new Set(blocks.map((_, i) => Buffer.concat(blocks.slice(0, i + 1)).length));
   for (let length = 4; length < whole.length; length++) {
@@ -278,7 +337,11 @@ test('pcapng cut at every byte', async () => {
 
 test('pcapng: 256 interfaces of their own kind, not more', async () => {
   const ng = pcapng();
-  const interfaces = (count) => Array.from({ length: count }, (_, i) => [ng.interface({ name: `e${i}` }), ng.enhanced({ id: i, data: udp({ mark: i }) })]).flat();
+  const interfaces = (count) =>
+    Array.from({ length: count }, (_, i) => [
+      ng.interface({ name: `e${i}` }),
+      ng.enhanced({ id: i, data: udp({ mark: i }) }),
+    ]).flat();
   const full = await read(Buffer.concat([ng.section(), ...interfaces(256)]), {});
   assert.equal(full.error, undefined);
   assert.equal(full.captures.length, 256);
@@ -294,7 +357,10 @@ test('more interfaces than blocks: no deadlock, nothing lost', async () => {
   for (let i = 0; i < 300; i++) parts.push(ng.enhanced({ id: i % 3, data: udp({ mark: i }) }));
   const run = collect({ file: write(Buffer.concat(parts)) }, { pool: addon.createPool(1) });
   assert.equal(await run.ended, undefined);
-  assert.deepEqual(run.captures.map(({ packets }) => packets.length), [100, 100, 100]);
+  assert.deepEqual(
+    run.captures.map(({ packets }) => packets.length),
+    [100, 100, 100],
+  );
   assert.ok(run.session.stats().starvedNs > 0);
 });
 
@@ -330,7 +396,10 @@ test('a filter that does not compile; brackets cannot reach beyond their own tex
 });
 
 test('a filter that looks behind a VLAN tag does not blind the exclusion', async () => {
-  const { captures, packets } = await read(pcap([{ data: udp({ port: 9000 }) }, { data: udp() }]), { filter: 'udp or vlan', exclusion: 'port 9000' });
+  const { captures, packets } = await read(pcap([{ data: udp({ port: 9000 }) }, { data: udp() }]), {
+    filter: 'udp or vlan',
+    exclusion: 'port 9000',
+  });
   assert.equal(captures[0].info.filter, 'not (port 9000) and (udp or vlan)');
   assert.equal(packets, 1);
 });
@@ -339,11 +408,23 @@ test('what tcpdump makes of the same file', needs('tcpdump'), async (t) => {
   const flag = (bytes) => Buffer.from(bytes, 'hex');
   const cases = {
     'big endian, a filter': [pcap(some(20), { big: true }), 'udp[8:4] & 1 = 0'],
-    'swapped pseudo header, USB': [pcap([{ data: Buffer.alloc(64, flag('0102030405060708')) }], { big: true, linkType: 189 })],
-    'swapped pseudo header, USB mmapped': [pcap([{ data: Buffer.alloc(64, flag('0102030405060708')) }], { big: true, linkType: 220 })],
-    'swapped pseudo header, NFLOG': [pcap([{ data: flag('0000000000080001000200000000') }], { big: true, linkType: 239 })],
+    'swapped pseudo header, USB': [
+      pcap([{ data: Buffer.alloc(64, flag('0102030405060708')) }], { big: true, linkType: 189 }),
+    ],
+    'swapped pseudo header, USB mmapped': [
+      pcap([{ data: Buffer.alloc(64, flag('0102030405060708')) }], { big: true, linkType: 220 }),
+    ],
+    'swapped pseudo header, NFLOG': [
+      pcap([{ data: flag('0000000000080001000200000000') }], { big: true, linkType: 239 }),
+    ],
     'swapped pseudo header, pflog': [pcap([{ data: Buffer.alloc(64, 1) }], { big: true, linkType: 117 })],
-    'pcapng in nanoseconds': [Buffer.concat([pcapng().section(), pcapng().interface({ resolution: 9 }), pcapng().enhanced({ data: udp(), time: 1_700_000_000_123_456_789n })])],
+    'pcapng in nanoseconds': [
+      Buffer.concat([
+        pcapng().section(),
+        pcapng().interface({ resolution: 9 }),
+        pcapng().enhanced({ data: udp(), time: 1_700_000_000_123_456_789n }),
+      ]),
+    ],
   };
   for (const [what, [bytes, filter = '']] of Object.entries(cases))
     await t.test(what, async () => {
@@ -356,14 +437,45 @@ test('what tcpdump makes of the same file', needs('tcpdump'), async (t) => {
 
 test('what tshark makes of a pcapng file with two interfaces', needs('tshark'), async () => {
   const ng = pcapng(true);
-  const parts = [ng.section(), ng.interface({ name: 'a', resolution: 9 }), ng.interface({ name: 'b', resolution: 0x94, offset: 1_700_000_000n })];
+  const parts = [
+    ng.section(),
+    ng.interface({ name: 'a', resolution: 9 }),
+    ng.interface({ name: 'b', resolution: 0x94, offset: 1_700_000_000n }),
+  ];
   for (let i = 0; i < 50; i++)
-    parts.push(ng.enhanced({ id: i % 2, time: i % 2 ? BigInt(i) * 77n : 1_600_000_000_000_000_000n + BigInt(i), data: udp({ mark: i, size: 60 + i }) }));
+    parts.push(
+      ng.enhanced({
+        id: i % 2,
+        time: i % 2 ? BigInt(i) * 77n : 1_600_000_000_000_000_000n + BigInt(i),
+        data: udp({ mark: i, size: 60 + i }),
+      }),
+    );
   const bytes = Buffer.concat(parts);
   const { captures } = await read(bytes);
   const ours = captures.flatMap(({ info, packets }) =>
-    packets.map(({ timestampNs, data }) => `${info.interface} ${timestampNs / 1_000_000_000n}.${String(timestampNs % 1_000_000_000n).padStart(9, '0')} ${data.length}`));
-  const { stdout } = spawnSync('tshark', ['-r', write(bytes), '-T', 'fields', '-E', 'separator= ', '-e', 'frame.interface_name', '-e', 'frame.time_epoch', '-e', 'frame.cap_len'], { encoding: 'utf8' });
+    packets.map(
+      ({ timestampNs, data }) =>
+        `${info.interface} ${timestampNs / 1_000_000_000n}.${String(timestampNs % 1_000_000_000n).padStart(9, '0')} ${data.length}`,
+    ),
+  );
+  const { stdout } = spawnSync(
+    'tshark',
+    [
+      '-r',
+      write(bytes),
+      '-T',
+      'fields',
+      '-E',
+      'separator= ',
+      '-e',
+      'frame.interface_name',
+      '-e',
+      'frame.time_epoch',
+      '-e',
+      'frame.cap_len',
+    ],
+    { encoding: 'utf8' },
+  );
   assert.deepEqual(ours.sort(), stdout.trim().split('\n').sort());
 });
 
@@ -385,7 +497,10 @@ test('stopping a file: what is in blocks is delivered, the rest is not read', as
 test('setFilter while reading, and after the end', async () => {
   const pool = addon.createPool(1);
   let first;
-  const run = collect({ file: write(pcap(some(20_000, 200))) }, { pool, onBlock: (block) => (first === undefined ? (first = block) : pool.release(block)) });
+  const run = collect(
+    { file: write(pcap(some(20_000, 200))) },
+    { pool, onBlock: (block) => (first === undefined ? (first = block) : pool.release(block)) },
+  );
   await run.captured(1);
   await assert.rejects(run.session.setFilter('udp prt 1'), { code: 'FILTER', message: /syntax error/ });
   assert.equal(await run.session.setFilter('tcp'), 'tcp');
@@ -399,21 +514,27 @@ test('setFilter while reading, and after the end', async () => {
   await assert.rejects(run.session.setFilter('udp'), { code: 'FAILED', message: /has ended/ });
 });
 
-test('a pipe that nobody writes to can be stopped; one that is written to slowly is read as it comes', needs('mkfifo'), async () => {
-  const fifo = path.join(folder, 'fifo');
-  spawnSync('mkfifo', [fifo]);
-  const silent = collect({ file: fifo });
-  silent.session.stop();
-  assert.equal(await silent.ended, undefined);
-  assert.equal(silent.captures.length, 0);
+test(
+  'a pipe that nobody writes to can be stopped; one that is written to slowly is read as it comes',
+  needs('mkfifo'),
+  async () => {
+    const fifo = path.join(folder, 'fifo');
+    spawnSync('mkfifo', [fifo]);
+    const silent = collect({ file: fifo });
+    silent.session.stop();
+    assert.equal(await silent.ended, undefined);
+    assert.equal(silent.captures.length, 0);
 
-  const run = collect({ file: fifo, flushMs: 10 });
-  const writer = spawn('sh', ['-c', `exec 3>'${fifo}'; cat '${write(pcap(some(3)))}' >&3; read line`], { stdio: ['pipe', 'ignore', 'ignore'] });
-  await run.captured(3); // though the file hasn't ended
-  run.session.stop();
-  assert.equal(await run.ended, undefined);
-  writer.stdin.end();
-});
+    const run = collect({ file: fifo, flushMs: 10 });
+    const writer = spawn('sh', ['-c', `exec 3>'${fifo}'; cat '${write(pcap(some(3)))}' >&3; read line`], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    await run.captured(3); // though the file hasn't ended
+    run.session.stop();
+    assert.equal(await run.ended, undefined);
+    writer.stdin.end();
+  },
+);
 
 test('standard input', async () => {
   const program = `

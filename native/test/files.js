@@ -10,7 +10,15 @@ function numbers(big) {
     else bytes.writeUInt32LE(value >>> 0);
     return bytes;
   };
-  return { u16, u32, u64: (value) => { const high = u32(Number(value >> 32n)), low = u32(Number(value & 0xffffffffn)); return Buffer.concat(big ? [high, low] : [low, high]); } };
+  return {
+    u16,
+    u32,
+    u64: (value) => {
+      const high = u32(Number(value >> 32n)),
+        low = u32(Number(value & 0xffffffffn));
+      return Buffer.concat(big ? [high, low] : [low, high]);
+    },
+  };
 }
 
 /** A pcap file; records are { seconds, fraction, data, captured?, original? }. */
@@ -53,11 +61,28 @@ function pcapng(big = false) {
       return block(1, u16(linkType), u16(0), u32(snaplen), options(entries));
     },
     enhanced: ({ id = 0, time = 0n, data, captured = data.length, original = data.length, comment }) =>
-      block(6, u32(id), u32(Number(time >> 32n)), u32(Number(time & 0xffffffffn)), u32(captured), u32(original), pad(data),
-        options(comment === undefined ? [] : [[1, Buffer.from(comment)]])),
+      block(
+        6,
+        u32(id),
+        u32(Number(time >> 32n)),
+        u32(Number(time & 0xffffffffn)),
+        u32(captured),
+        u32(original),
+        pad(data),
+        options(comment === undefined ? [] : [[1, Buffer.from(comment)]]),
+      ),
     simple: ({ data, original = data.length }) => block(3, u32(original), data),
     old: ({ id = 0, time = 0n, data, original = data.length }) =>
-      block(2, u16(id), u16(0), u32(Number(time >> 32n)), u32(Number(time & 0xffffffffn)), u32(data.length), u32(original), data),
+      block(
+        2,
+        u16(id),
+        u16(0),
+        u32(Number(time >> 32n)),
+        u32(Number(time & 0xffffffffn)),
+        u32(data.length),
+        u32(original),
+        data,
+      ),
   };
 }
 

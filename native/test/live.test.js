@@ -20,12 +20,24 @@ inNamespace(__filename, () => {
     run.session.stop();
     assert.equal(await run.ended, undefined);
     const { packets } = run.captures[0];
-    assert.deepEqual(packets.map(number), Array.from({ length: 1000 }, (_, i) => i));
+    assert.deepEqual(
+      packets.map(number),
+      Array.from({ length: 1000 }, (_, i) => i),
+    );
     assert.ok(packets.every(({ data, originalLength }) => data.length === 100 && originalLength === 100));
     const after = BigInt(Date.now() + 1) * 1_000_000n;
     for (const { timestampNs } of packets) assert.ok(timestampNs >= before - 2_000_000n && timestampNs <= after);
     const stats = run.session.stats();
-    assert.deepEqual(stats, { received: 1000, droppedByKernel: 0, droppedByInterface: 0, filtered: 0, captured: 1000, capturedBytes: 100_000, cut: 0, starvedNs: 0 });
+    assert.deepEqual(stats, {
+      received: 1000,
+      droppedByKernel: 0,
+      droppedByInterface: 0,
+      filtered: 0,
+      captured: 1000,
+      capturedBytes: 100_000,
+      cut: 0,
+      starvedNs: 0,
+    });
     assert.equal(run.pool.free, 8);
   });
 
@@ -118,7 +130,10 @@ inNamespace(__filename, () => {
     assert.equal(stats.received, sent);
     assert.equal(run.packets, stats.captured);
     const numbers = run.captures[0].packets.map(number);
-    assert.deepEqual(numbers, [...numbers].sort((a, b) => a - b));
+    assert.deepEqual(
+      numbers,
+      [...numbers].sort((a, b) => a - b),
+    );
     assert.equal(new Set(numbers).size, numbers.length);
   });
 
@@ -173,7 +188,11 @@ inNamespace(__filename, () => {
     const run = collect({ interface: near, exclusion: 'port 5003' });
     await run.started;
     assert.equal(await run.session.setFilter('udp port 5000'), '(udp port 5000) and not (port 5003)');
-    await assert.rejects(run.session.setFilter('udp prt 5000'), { name: 'Error', code: 'FILTER', message: /syntax error/ });
+    await assert.rejects(run.session.setFilter('udp prt 5000'), {
+      name: 'Error',
+      code: 'FILTER',
+      message: /syntax error/,
+    });
     await assert.rejects(run.session.setExclusion('udp) or (tcp'), { code: 'FILTER' });
     await send(near, 400);
     await run.captured(100);
@@ -193,7 +212,8 @@ inNamespace(__filename, () => {
     const run = collect({ interface: near });
     await run.started;
     const sending = send(near, 200_000);
-    for (let i = 0; i < 200; i++) assert.equal(await run.session.setFilter(`udp port ${5000 + (i % 4)}`), `udp port ${5000 + (i % 4)}`);
+    for (let i = 0; i < 200; i++)
+      assert.equal(await run.session.setFilter(`udp port ${5000 + (i % 4)}`), `udp port ${5000 + (i % 4)}`);
     await sending;
     run.session.stop();
     assert.equal(await run.ended, undefined);
@@ -276,7 +296,11 @@ inNamespace(__filename, () => {
     const program = `
       const addon = require(${JSON.stringify(require.resolve('../index.js'))});
       addon.open(addon.createPool(1), { interface: 'lo' }, { onCapture() {}, onBlock() {}, onEnd(error) { console.log(error.code, error.message) } });`;
-    const { stdout, stderr } = spawnSync('setpriv', ['--bounding-set=-net_raw', '--inh-caps=-net_raw', process.execPath, '-e', program], { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(
+      'setpriv',
+      ['--bounding-set=-net_raw', '--inh-caps=-net_raw', process.execPath, '-e', program],
+      { encoding: 'utf8' },
+    );
     assert.match(stdout, /^PERMISSION could not capture on 'lo': not permitted/, stderr);
   });
 
@@ -297,7 +321,9 @@ inNamespace(__filename, () => {
     run.session.stop();
     await run.ended;
     assert.equal(run.packets, 100);
-    assert.ok(run.captures[0].packets.every(({ data, originalLength }) => data.length === 64 && originalLength === 1400));
+    assert.ok(
+      run.captures[0].packets.every(({ data, originalLength }) => data.length === 64 && originalLength === 1400),
+    );
   });
 
   test('lo: each packet once, and the counters agree', async () => {
@@ -336,8 +362,12 @@ inNamespace(__filename, () => {
   test('what tcpdump captures beside us is the same', needs('tcpdump'), async () => {
     const { near } = veth();
     const file = `${folder}/beside.pcap`;
-    const tcpdump = spawn('tcpdump', ['--nano', '-i', near, '-w', file, '-U', '-Z', 'root'], { stdio: ['ignore', 'ignore', 'pipe'] });
-    await new Promise((resolve) => tcpdump.stderr.on('data', (text) => String(text).includes('listening') && resolve()));
+    const tcpdump = spawn('tcpdump', ['--nano', '-i', near, '-w', file, '-U', '-Z', 'root'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    await new Promise((resolve) =>
+      tcpdump.stderr.on('data', (text) => String(text).includes('listening') && resolve()),
+    );
     const run = collect({ interface: near });
     await run.started;
     await send(near, 500, { size: 333 });
@@ -355,10 +385,19 @@ inNamespace(__filename, () => {
     ip('address', 'add', '192.0.2.1/24', 'broadcast', '192.0.2.255', 'dev', near);
     ip('link', 'set', far, 'down');
     const list = addon.interfaces();
-    assert.deepEqual(list.map(({ number }) => number), list.map((_, i) => i + 1));
+    assert.deepEqual(
+      list.map(({ number }) => number),
+      list.map((_, i) => i + 1),
+    );
     const find = (name) => list.find((one) => one.name === name);
-    assert.deepEqual(find(near).addresses.find(({ family }) => family === 'ipv4'), { address: '192.0.2.1', family: 'ipv4', netmask: '255.255.255.0', broadcast: '192.0.2.255' });
-    assert.match(find(near).addresses.find(({ family }) => family === 'link').address, /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+    assert.deepEqual(
+      find(near).addresses.find(({ family }) => family === 'ipv4'),
+      { address: '192.0.2.1', family: 'ipv4', netmask: '255.255.255.0', broadcast: '192.0.2.255' },
+    );
+    assert.match(
+      find(near).addresses.find(({ family }) => family === 'link').address,
+      /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/,
+    );
     assert.equal(find(near).up, true);
     assert.equal(find(near).running, false);
     assert.equal(find(far).up, false);

@@ -19,10 +19,14 @@ function inNamespace(file, tests) {
   if (missing || spawnSync('unshare', [...unshare, 'true']).status !== 0)
     return test(path.basename(file), { skip: missing ?? 'needs root, or user namespaces, for a network of its own' });
   const script = 'mount -t sysfs none /sys && ip link set lo up && exec "$@"';
-  const { status } = spawnSync('unshare', [...unshare, 'sh', '-c', script, 'sh', process.execPath, ...process.execArgv, file], {
-    stdio: 'inherit',
-    env: { ...process.env, [INSIDE]: '1' },
-  });
+  const { status } = spawnSync(
+    'unshare',
+    [...unshare, 'sh', '-c', script, 'sh', process.execPath, ...process.execArgv, file],
+    {
+      stdio: 'inherit',
+      env: { ...process.env, [INSIDE]: '1' },
+    },
+  );
   process.exitCode = status ?? 1;
 }
 
@@ -30,7 +34,8 @@ const ip = (...words) => execFileSync('ip', words, { stdio: ['ignore', 'pipe', '
 let pairs = 0;
 /** A new veth pair, both ends up and silent: what the kernel sends by itself is switched off. */
 function veth() {
-  const near = `near${++pairs}`, far = `far${pairs}`;
+  const near = `near${++pairs}`,
+    far = `far${pairs}`;
   ip('link', 'add', near, 'type', 'veth', 'peer', 'name', far);
   for (const end of [near, far]) {
     fs.writeFileSync(`/proc/sys/net/ipv6/conf/${end}/disable_ipv6`, '1');
@@ -60,4 +65,10 @@ function send(name, count, { size = 60, rate = 0 } = {}) {
   });
 }
 
-module.exports = { build, inNamespace, ip, send, veth };
+/** Sends until the function that it returns is called. */
+function keepSending(name, { rate = 20_000 } = {}) {
+  const child = spawn(build(), [name, 1_000_000_000, 60, rate].map(String), { stdio: 'ignore' });
+  return () => child.kill('SIGKILL');
+}
+
+module.exports = { build, inNamespace, ip, keepSending, send, veth };

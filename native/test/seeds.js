@@ -9,8 +9,19 @@ fs.mkdirSync(folder, { recursive: true });
 const seeds = [];
 for (const big of [false, true]) {
   for (const magic of [0xa1b2c3d4, 0xa1b23c4d, 0xa1b2cd34])
-    seeds.push(pcap([{ data: udp(), seconds: 1, fraction: 2 }, { data: udp({ size: 90 }), original: 200 }], { magic, big, snaplen: 80 }));
-  seeds.push(pcap([{ data: udp() }], { big, version: [2, 2] }), pcap([{ data: Buffer.alloc(0) }], { big, version: [2, 3] }));
+    seeds.push(
+      pcap(
+        [
+          { data: udp(), seconds: 1, fraction: 2 },
+          { data: udp({ size: 90 }), original: 200 },
+        ],
+        { magic, big, snaplen: 80 },
+      ),
+    );
+  seeds.push(
+    pcap([{ data: udp() }], { big, version: [2, 2] }),
+    pcap([{ data: Buffer.alloc(0) }], { big, version: [2, 3] }),
+  );
   const ng = pcapng(big);
   seeds.push(
     Buffer.concat([
@@ -30,6 +41,16 @@ for (const big of [false, true]) {
   );
   // Larger than the reader's buffer.
   seeds.push(pcap([{ data: Buffer.alloc(600_000) }, { data: udp() }], { big }));
-  seeds.push(Buffer.concat([ng.section(), ng.interface(), ng.enhanced({ data: Buffer.alloc(600_000) }), ng.block(99, Buffer.alloc(600_000)), ng.simple({ data: udp() })]));
+  seeds.push(
+    Buffer.concat([
+      ng.section(),
+      ng.interface(),
+      ng.enhanced({ data: Buffer.alloc(600_000) }),
+      ng.block(99, Buffer.alloc(600_000)),
+      ng.simple({ data: udp() }),
+    ]),
+  );
 }
-seeds.forEach((seed, i) => fs.writeFileSync(path.join(folder, `seed-${i}`), bare ? seed : Buffer.concat([Buffer.from([255, 255]), seed])));
+seeds.forEach((seed, i) =>
+  fs.writeFileSync(path.join(folder, `seed-${i}`), bare ? seed : Buffer.concat([Buffer.from([255, 255]), seed])),
+);

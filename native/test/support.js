@@ -90,7 +90,10 @@ function collect(options, { pool = addon.createPool(8), onBlock } = {}) {
       assert.ok(!over);
       const decoded = decode(pool.blocks[block], length);
       assert.equal(decoded.length, packets);
-      assert.equal(decoded.reduce((sum, { data }) => sum + data.length, 0), bytes);
+      assert.equal(
+        decoded.reduce((sum, { data }) => sum + data.length, 0),
+        bytes,
+      );
       for (const packet of decoded) captures[id].packets.push(packet);
       result.blocks++;
       result.packets += packets;
@@ -132,9 +135,12 @@ function needs(...tools) {
 
 /** What tcpdump reads from a file: the packets as it would write them. */
 function tcpdumpReads(file, ...filter) {
-  const bytes = execFileSync('tcpdump', ['--nano', '-r', file, '-w', '-', ...filter], { stdio: ['ignore', 'pipe', 'ignore'], maxBuffer: 1 << 28 });
+  const bytes = execFileSync('tcpdump', ['--nano', '-r', file, '-w', '-', ...filter], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    maxBuffer: 1 << 28,
+  });
   const packets = [];
-  for (let at = 24; at < bytes.length; ) {
+  for (let at = 24; at < bytes.length;) {
     const captured = bytes.readUInt32LE(at + 8);
     packets.push({
       timestampNs: BigInt(bytes.readUInt32LE(at)) * 1_000_000_000n + BigInt(bytes.readUInt32LE(at + 4)),
