@@ -255,6 +255,7 @@ describe('a live capture', { skip }, () => {
         '1500ms',
       ].join(' ');
       const tty = await run(t, 'script', ['-qec', command, '/dev/null'], options());
+      // eslint-disable-next-line no-control-regex
       assert.match(tty.stdout, /\r\x1b\[K\d+ packets, .*\/s, 0 dropped, spool .*, \d+ acknowledged/);
     },
   );
