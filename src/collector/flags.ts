@@ -1,4 +1,5 @@
 /** The collector's command line: its commands, their tables, and all that can be refused before anything is opened. */
+import { resolve } from 'node:path';
 import { usageError } from '../errors.ts';
 import { fullHelp, shortHelp } from '../options/help.ts';
 import { either, type Environment, load } from '../options/load.ts';
@@ -331,6 +332,13 @@ function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
   if ((cert === undefined) !== (key === undefined)) {
     const [has, lacks] = cert === undefined ? ['key', 'cert'] : ['cert', 'key'];
     throw usageError(`could not use '--tls-${has}' alone`, `add --tls-${lacks} FILE`);
+  }
+  // A host may be called 'state', and whoever reads the captures must not find the key among them.
+  if (`${resolve(values.state)}/`.startsWith(`${resolve(values.captures)}/`)) {
+    throw usageError(
+      `could not use state folder '${values.state}': it is in the captures folder`,
+      'choose another with --state DIR',
+    );
   }
   return {
     command: 'serve',

@@ -57,6 +57,8 @@ describe('wrong usage ends with exit code 2', TIMEOUT, () => {
     [['--tls-cert', 'x'], /--tls-key/],
     [['--verbose', '--quiet'], /--quiet/],
     [['--captures'], /--captures/],
+    [['--captures', 'x', '--state', 'x/state'], /in the captures folder/],
+    [['--captures', 'x', '--state', './x'], /in the captures folder/],
     [['serv'], /did you mean serve/],
     [['serve', 'now'], /'now'/],
     [['token'], /token new/],
