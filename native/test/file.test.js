@@ -19,7 +19,9 @@ test('a pcap file, every magic in both byte orders', async (t) => {
       await t.test(`${magic.toString(16)} ${big ? 'big' : 'little'} endian`, async () => {
         const { error, captures, stats, free } = await read(pcap(some(5), { magic, big, snaplen: 1500 }));
         assert.equal(error, undefined);
-        assert.deepEqual(captures[0].info, { linkType: 1, snaplen: 1500, interface: '', description: '', filter: '' });
+        // Modified files leave the link-layer header out of it.
+        const snaplen = magic === 0xa1b2cd34 ? 1514 : 1500;
+        assert.deepEqual(captures[0].info, { linkType: 1, snaplen, interface: '', description: '', filter: '' });
         const unit = magic === 0xa1b23c4d ? 1n : 1000n;
         assert.deepEqual(
           captures[0].packets,
