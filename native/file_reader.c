@@ -130,8 +130,8 @@ static FileStep open_pcap(FileReader *reader, FilePacket *packet, uint32_t magic
   reader->record_head = magic == PCAP_MODIFIED ? 24 : 16;
   reader->ns_per_unit = magic == PCAP_NANOSECONDS ? 1 : 1000;
   uint32_t snaplen = file_snaplen(file_32(reader, head + 16));
-  // The patch that wrote these files left the link-layer header out of the snaplen; 14 bytes as in libpcap's reader.
-  if (magic == PCAP_MODIFIED) snaplen = file_snaplen(snaplen + 14);
+  // The patch that wrote these files may have left an Ethernet header out of the snaplen: as in libpcap's reader.
+  if (magic == PCAP_MODIFIED && (link_type & 0xffff) == 1) snaplen = file_snaplen(snaplen + 14);
   bool added;
   FileCapture capture = {.link_type = link_type & 0xffff, .snaplen = snaplen};
   packet->capture = (uint32_t)file_find_capture(reader, &capture, &added);
