@@ -6,7 +6,7 @@ import { type Capture, type Outcome, Run } from './agent/run.ts';
 import { loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import { exitCodeOf } from './errors.ts';
-import { report, unacknowledged } from './ledger.ts';
+import { plural, report, unacknowledged } from './ledger.ts';
 import { Log } from './log.ts';
 import { VERSION } from './version.ts';
 
@@ -87,7 +87,7 @@ function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
     for (const line of report(ledger)) log.info(line);
   }
   if (unacknowledged(ledger) > 0)
-    log.warning(`${unacknowledged(ledger)} packets were captured, but never acknowledged: they are lost`);
+    log.warning(`${plural(unacknowledged(ledger), 'captured, but never acknowledged')}: lost`);
   else if (outcome.imbalance !== undefined && captures.length > 0)
     log.warning(`the ledger does not balance: ${outcome.imbalance}`);
   if (outcome.errors.length > 0) return exitCodeOf(outcome.errors[0]);

@@ -65,7 +65,8 @@ export function imbalance(l: Ledger): string | undefined {
 export const lost = (l: Ledger): number =>
   l.droppedByKernel + l.droppedByInterface + l.droppedBySpool + unacknowledged(l);
 
-const plural = (n: number, word: string) => `${n} packet${n === 1 ? '' : 's'} ${word}`;
+/** `3 packets sent` */
+export const plural = (n: number, word: string): string => `${n} packet${n === 1 ? '' : 's'} ${word}`;
 
 /** The closing report: tcpdump's lines in tcpdump's words, then ours. */
 export function report(l: Ledger): string[] {
