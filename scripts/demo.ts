@@ -148,7 +148,7 @@ function said(child: ChildProcess, what: RegExp): Promise<RegExpExecArray> {
 /** Without root: as many small UDP packets in a file. */
 function sampleFile(): string {
   const packet = Buffer.from(
-    'ffffffffffff0200000000010800' + '4500002000000000401100000a0000010a000002' + '30390035000c0000' + '72636170',
+    'ffffffffffff0200000000010800' + '4500002000000000401100000a0000010a000002' + '30390009000c0000' + '72636170',
     'hex',
   );
   const parts = [Buffer.from(fileHeader(1, 262_144, 'nano'))];
