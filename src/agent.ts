@@ -107,6 +107,8 @@ function onSignals(act: (signal: string, again: boolean) => void): () => void {
 
 // A reader that goes away ('rcap-agent -D | head -1') is no error.
 process.stdout.on('error', () => {});
+// The terminal may go in the middle of a capture: what was captured is still sent.
+process.stderr.on('error', () => {});
 
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),

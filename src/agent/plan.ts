@@ -1,7 +1,7 @@
 /** From the flags, as typed, to what the run does: nothing is opened here but the files that hold secrets. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { arch, hostname, platform } from 'node:os';
-import { RcapError } from '../errors.ts';
+import { RcapError, usageError } from '../errors.ts';
 import type { Trust } from '../wire/tls.ts';
 import type { AgentFlags } from './flags.ts';
 import type { Limits } from './limit.ts';
@@ -25,6 +25,9 @@ export interface Plan {
 }
 
 export function makePlan(flags: AgentFlags): Plan {
+  if (flags.read !== undefined && flags.write !== undefined && sameFile(flags.read, flags.write)) {
+    throw usageError(`could not write '${flags.write}': it is the file that is read`, 'give -w another name');
+  }
   return {
     interfaces: flags.interfaces,
     read: flags.read,
@@ -41,6 +44,15 @@ export function makePlan(flags: AgentFlags): Plan {
     // A file waits for the collector; a live capture loses its oldest packets rather than its newest.
     spoolFull: flags.spoolFull ?? (flags.read === undefined ? 'drop' : 'wait'),
   };
+}
+
+function sameFile(a: string, b: string): boolean {
+  try {
+    const [x, y] = [statSync(a), statSync(b)];
+    return x.isFile() && x.dev === y.dev && x.ino === y.ino;
+  } catch {
+    return false; // the one to be written isn't there yet
+  }
 }
 
 function trustOf(flags: AgentFlags): Trust {

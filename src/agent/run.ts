@@ -186,10 +186,12 @@ export class Run {
   #block(capture: Capture, block: Block): void {
     const { ledger } = capture;
     ledger.captured += block.packets;
-    const part =
-      this.#reason === 'count' || this.#reason === 'bytes' || this.#givenUp
-        ? NOTHING
-        : admit(this.#taken, this.#plan.limits, block);
+    if (this.#givenUp) {
+      block.release(); // captured and never acknowledged: lost, and counted so
+      return;
+    }
+    const beyond = this.#reason === 'count' || this.#reason === 'bytes';
+    const part = beyond ? NOTHING : admit(this.#taken, this.#plan.limits, block);
     ledger.capturedBytes += part.packetBytes;
     ledger.discarded += block.packets - part.packets;
     if (part.packets === 0) {
@@ -228,6 +230,7 @@ export class Run {
 
   /** The uplink or the file is lost: nothing more can be saved. */
   #fail(error: RcapError): void {
+    if (this.#over) return;
     this.#report(error);
     this.giveUp();
   }

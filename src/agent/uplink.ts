@@ -14,6 +14,8 @@ const { AgentMessage, CollectorMessage } = rcap.v1;
 export const PROTOCOL = 1;
 /** How long connecting, TLS and the collector's answer to Hello may take together, ms. */
 const CONNECT_TIMEOUT_MS = 10_000;
+/** Silence after which TCP asks whether the collector is still there, ms. */
+const KEEP_ALIVE_MS = 10_000;
 
 export interface Server {
   host: string;
@@ -49,6 +51,8 @@ export class Uplink {
       over: (error) => this.#end(error),
     });
     socket.setNoDelay(true);
+    // A collector whose machine is gone sends nothing; without this a drain would wait for it for ever.
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
   }
 
   static async connect(
@@ -149,6 +153,7 @@ function greet(server: Server, trust: Trust, hello: rcap.v1.IHello): Promise<Gre
   return new Promise((resolve, reject) => {
     let listener: Listener | undefined;
     let verified = false;
+    let welcomed = false;
     const early: rcap.v1.CollectorMessage[] = [];
     const socket = connect({ ...connectOptions(server.host, trust), port: server.port });
     const timer = setTimeout(() => fail(timedOut(name, verified)), CONNECT_TIMEOUT_MS);
@@ -162,7 +167,8 @@ function greet(server: Server, trust: Trust, hello: rcap.v1.IHello): Promise<Gre
     const receiver = new Receiver(region, 0, MAX_COLLECTOR_MESSAGE, (start, end) => {
       const m = CollectorMessage.decode(region.slice(start, end));
       if (listener) listener.message(m);
-      else if (m.welcome) {
+      else if (m.welcome && !welcomed) {
+        welcomed = true;
         clearTimeout(timer);
         if (m.welcome.protocol !== PROTOCOL) {
           throw new ProtocolError(`it answers with protocol version ${m.welcome.protocol}, not ${PROTOCOL}`);
@@ -175,7 +181,7 @@ function greet(server: Server, trust: Trust, hello: rcap.v1.IHello): Promise<Gre
             for (const e of early.splice(0)) l.message(e);
           },
         });
-      } else if (m.refusal) fail(refused(m.refusal));
+      } else if (m.refusal && !welcomed) fail(refused(m.refusal));
       else early.push(m);
       return true;
     });

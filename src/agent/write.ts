@@ -1,5 +1,5 @@
 /** `-w FILE`: the same blocks into a classic pcap file here, instead of to a collector. */
-import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { RcapError } from '../errors.ts';
 import { fileHeader } from '../formats/pcap.ts';
 import { OVERREAD, OVERRUN, RecordWriter } from '../formats/records.ts';
@@ -18,13 +18,22 @@ export function fileSink(path: string, events: SinkEvents): Sink {
   let linkType: number | undefined;
   const waiting: (() => void)[] = [];
   const opened = (work: () => void) => (fd < 0 ? waiting.push(work) : work());
-  const write = (from: Uint8Array) => {
+  let size = 0;
+  let broken = false;
+  /** False, once and for ever, when it can't: what was written until then stays a whole file. */
+  const write = (from: Uint8Array): boolean => {
+    if (broken) return false;
     try {
       writeAll(fd, from);
+      size += from.length;
+      return true;
     } catch (e) {
+      broken = true;
+      cutBack(fd, size);
       events.failed(
         new RcapError('FILE_WRITE', `could not write '${path}': ${(e as NodeJS.ErrnoException).code}`, { cause: e }),
       );
+      return false;
     }
   };
   return {
@@ -61,8 +70,7 @@ export function fileSink(path: string, events: SinkEvents): Sink {
         bytes.set(block.bytes.subarray(BLOCK_HEAD, block.end), start);
         const end = records.write(start, start + block.end - BLOCK_HEAD, 0, OUT, MAX_SNAPLEN);
         block.release();
-        write(bytes.subarray(0, end));
-        events.acknowledged(capture.number, block.packets, false);
+        if (write(bytes.subarray(0, end))) events.acknowledged(capture.number, block.packets, false);
       }),
     end: (capture) => opened(() => queueMicrotask(() => events.acknowledged(capture.number, 0, true))),
     counters() {},
@@ -83,6 +91,15 @@ export function fileSink(path: string, events: SinkEvents): Sink {
       return Promise.resolve();
     },
   };
+}
+
+/** Cuts what a failed write left behind the last whole record; a pipe can't be. */
+function cutBack(fd: number, size: number): void {
+  try {
+    if (fd > 1) ftruncateSync(fd, size);
+  } catch {
+    // then the file ends within a record, which its readers say
+  }
 }
 
 /** Writes all of it, also into a pipe that doesn't block. */

@@ -41,7 +41,8 @@ export async function publishManifest(
   stem: string,
   manifest: Omit<Manifest, 'sha256'>,
 ): Promise<Manifest> {
-  const sha256 = await hasher.hash(join(folder, manifest.file));
+  // Whoever reads the folder may have taken the file away already: that is no failure of ours.
+  const sha256 = await hasher.hash(join(folder, manifest.file)).catch(() => '');
   const why = arkimeReads(manifest.linkType) ? {} : { notForArkime: `Arkime exits on link type ${manifest.linkType}` };
   const whole = { ...manifest, sha256, ...why };
   await replaceFile(join(folder, `${stem}.json`), manifestText(whole));

@@ -22,27 +22,31 @@ export interface Salvaged {
   left?: string;
 }
 
-/** Publishes every left-over segment under `captures`; what holds no packet is removed. */
+/**
+ * Publishes every left-over segment under `captures`; what holds no packet is removed. What can't be read or opened is left
+ * and said: it must not keep the collector from starting.
+ */
 export async function salvage(captures: string, hasher: Hasher, said: (s: Salvaged) => void): Promise<void> {
   for (const entry of await readdir(captures, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
-    const folder = join(captures, entry.name);
-    const names = await readdir(folder);
-    for (const name of names) {
-      if (!name.endsWith(PART) || !ENDS.test(name.slice(0, -PART.length))) continue;
-      // One that can't be opened must not keep the collector from starting.
-      said(
-        await salvageFile(folder, name, hasher).catch((e: Error) => ({
-          file: name,
-          packets: 0,
-          cut: 0,
-          left: reasonOf(e),
-        })),
-      );
-    }
-    // Published, but killed before the manifest was written: finish it.
-    for (const name of await readdir(folder))
-      if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name, hasher);
+    const leave = (file: string) => (e: Error) => said({ file, packets: 0, cut: 0, left: reasonOf(e) });
+    await salvageFolder(join(captures, entry.name), hasher, said, leave).catch(leave(entry.name));
+  }
+}
+
+async function salvageFolder(
+  folder: string,
+  hasher: Hasher,
+  said: (s: Salvaged) => void,
+  leave: (file: string) => (e: Error) => void,
+): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith(PART) || !ENDS.test(name.slice(0, -PART.length))) continue;
+    await salvageFile(folder, name, hasher).then(said, leave(name));
+  }
+  // Published, but killed before the manifest was written: finish it.
+  for (const name of await readdir(folder)) {
+    if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name, hasher).catch(leave(name));
   }
 }
 

@@ -37,6 +37,7 @@ export class CollectorServer {
   readonly #options: ServerOptions;
   readonly #secureContext: SecureContext;
   #ticker: NodeJS.Timeout | undefined;
+  #stopping = false;
 
   constructor(host: IntakeHost, options: ServerOptions) {
     this.#host = host;
@@ -66,6 +67,7 @@ export class CollectorServer {
   /** Accepts nothing more, makes durable and publishes what there is. */
   async stop(): Promise<void> {
     clearInterval(this.#ticker);
+    this.#stopping = true;
     this.#server.close();
     const ends = [...this.#intakes].map(async ([intake, socket]) => {
       socket.pause();
@@ -98,7 +100,8 @@ export class CollectorServer {
     for (const s of [raw, socket]) s.on('error', failed);
     socket.on('_tlsError', failed);
     socket.on('secure', () => {
-      intake = this.#serve(socket, peer);
+      if (this.#stopping) socket.destroy();
+      else intake = this.#serve(socket, peer);
     });
     raw.on('close', () => {
       clearTimeout(late);

@@ -1,5 +1,6 @@
 /** `-r` with what is wrong, empty, damaged or limited; pipes and local files. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
@@ -12,6 +13,7 @@ import {
   type Finished,
   lacks,
   lacksAddon,
+  lacksRoot,
   packetsIn,
   rewritten,
   run,
@@ -238,6 +240,35 @@ describe('replay', { skip: lacksAddon || lacks('tshark', 'tcpdump', 'capinfos'),
       assert.equal(nowhere.code, 1);
       assert.match(nowhere.stderr, /error: could not open '.*no\/such': ENOENT/);
     });
+    it('-w onto the file that is read is refused, and the file stays', async (t) => {
+      const input = path('same.pcap', pcapBytes(PACKETS));
+      const before = readFileSync(input);
+      const ended = await runAgent(t, ['-r', input, '-w', input]);
+      assert.equal(ended.code, 2);
+      assert.match(ended.stderr, /error: could not write '.*': it is the file that is read\n.*hint: /);
+      assert.deepEqual(readFileSync(input), before);
+    });
+
+    it(
+      '-w on a full disk: what is not written is not acknowledged',
+      { skip: lacksRoot || lacks('mount') },
+      async (t) => {
+        const small = temporaryFolder(t);
+        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', small]);
+        try {
+          const input = path('large.pcap', pcapBytes(somePackets(5000)));
+          const ended = await runAgent(t, ['-r', input, '-w', join(small, 'out.pcap')]);
+          assert.equal(ended.code, 1);
+          assert.match(ended.stderr, /error: could not write '.*out\.pcap': ENOSPC/);
+          const [, lost] = /(\d+) packets? captured, but never acknowledged/.exec(ended.stderr) ?? [];
+          assert.ok(Number(lost) > 0, ended.stderr);
+          assert.ok(packetsIn(join(small, 'out.pcap')) < 5000, 'and what is there is whole records');
+        } finally {
+          execFileSync('umount', [small]);
+        }
+      },
+    );
+
     it('-w without packets', async (t) => {
       const out = join(folder, 'empty-out.pcap');
       const ended = await runAgent(t, ['-r', path('e.pcap', pcapBytes([], { linkType: 113 })), '-w', out]);
