@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { reasonOf, usageError } from '../errors.ts';
 import { nearest } from './near.ts';
 import type { Typed } from './parse.ts';
-import type { Command, Option, Values } from './table.ts';
+import { type Command, type Option, spelled, type Values } from './table.ts';
 import { formatDuration, formatSize, parseAddress, parseDuration, parseNumber, parseSize } from './units.ts';
 
 export type Origin = 'flag' | 'environment' | 'file' | 'default';
@@ -68,7 +68,7 @@ function meaningOf(option: Option, source: Source | undefined): unknown {
       return convertText(option, text);
     } catch (cause) {
       const shown = 'secret' in option ? '' : ` ${text}`;
-      throw usageError(`could not use '${source!.label}${shown}': ${reasonOf(cause)}`);
+      throw usageError(`could not use '${source!.label}${shown}': ${reasonOf(cause)}`, spelled(option));
     }
   };
   if ('repeatable' in option) return source?.texts.map(convert) ?? [];
