@@ -18,7 +18,18 @@ static void queue_event(Session *session, Event *event) {
   if (event->kind == EVENT_END) session->ended = true;
   session->published = session->count;
   uv_mutex_unlock(&session->lock);
+  session->untold++;
+}
+
+void session_tell(Session *session) {
+  if (session->untold == 0) return;
+  session->untold = 0;
   session->notify(session->notify_argument);
+}
+
+static void queue_and_tell(Session *session, Event *event) {
+  queue_event(session, event);
+  session_tell(session);
 }
 
 static Event *new_event(EventKind kind, uint32_t capture) {
@@ -37,7 +48,7 @@ static void run(void *argument) {
     session_run_live(session, &end->failure);
   }
   pool_leave(session->pool, &session->waiter);
-  queue_event(session, end);
+  queue_and_tell(session, end);
 }
 
 static void free_options(SessionOptions *options) {
@@ -156,12 +167,13 @@ void session_announce(Session *session, uint32_t capture, const CaptureInfo *inf
   event->info.interface = copy(info->interface);
   event->info.description = copy(info->description);
   event->info.filter = copy(info->filter);
-  queue_event(session, event);
+  queue_and_tell(session, event);
 }
 
 bool session_take_block(Session *session, BlockWriter *writer) {
   int64_t block = pool_take(session->pool, &session->waiter);
   if (block < 0) {
+    session_tell(session); // else nobody would give one back
     uint64_t now = uv_hrtime();
     if (session->starved_since) session->count.starved_ns += now - session->starved_since;
     session->starved_since = now;
@@ -173,7 +185,7 @@ bool session_take_block(Session *session, BlockWriter *writer) {
   return true;
 }
 
-void session_hand_over(Session *session, BlockWriter *writer, uint32_t capture) {
+void session_queue_block(Session *session, BlockWriter *writer, uint32_t capture) {
   // A block is taken only for a packet that is at hand, so one without packets is no block at all.
   if (!writer->start || writer->packets == 0) return;
   Event *event = new_event(EVENT_BLOCK, capture);
@@ -183,6 +195,11 @@ void session_hand_over(Session *session, BlockWriter *writer, uint32_t capture) 
   event->length = block_finish(writer);
   pool_hand_over(session->pool, event->block);
   queue_event(session, event);
+}
+
+void session_hand_over(Session *session, BlockWriter *writer, uint32_t capture) {
+  session_queue_block(session, writer, capture);
+  session_tell(session);
 }
 
 void session_publish(Session *session) {
@@ -212,5 +229,5 @@ void session_answer(Session *session, Request *request, const char *filter, cons
   }
   free(request->text);
   free(request);
-  queue_event(session, event);
+  queue_and_tell(session, event);
 }

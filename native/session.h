@@ -79,12 +79,13 @@ typedef struct Session {
   SessionStats count;
   PoolWaiter waiter;
   uint64_t starved_since; // 0: isn't starved
+  uint32_t untold;        // events that were queued since `notify` was called
 } Session;
 
 // ---- for whoever owns the session (one thread) ----
 
 // Takes over the strings in `options`, also when it fails (NULL). `notify` is called from the capture thread after events
-// were queued; it must not call back.
+// were queued (blocks may be gathered first); it must not call back.
 Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *), void *argument);
 void session_stop(Session *session, StopMode mode);
 // All events so far, oldest first; the caller frees each with event_free.
@@ -107,7 +108,11 @@ void session_run_file(Session *session, Failure *failure);
 void session_announce(Session *session, uint32_t capture, const CaptureInfo *info);
 // Gives the writer a fresh block; false when the pool is empty. The wake is called once it is worth trying again.
 bool session_take_block(Session *session, BlockWriter *writer);
-// Passes on what the writer has; does nothing if that is no packet.
+// Queues what the writer has; does nothing if that is no packet. Whoever reads the events learns of it by the next
+// session_tell, with the next event of another kind, or when the pool is empty.
+void session_queue_block(Session *session, BlockWriter *writer, uint32_t capture);
+void session_tell(Session *session);
+// Both at once.
 void session_hand_over(Session *session, BlockWriter *writer, uint32_t capture);
 // Makes `count` what stats() says.
 void session_publish(Session *session);

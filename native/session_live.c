@@ -12,6 +12,13 @@ enum {
   // The kernel passes on a part of its ring that has packets after this time even if it isn't full.
   RING_TIMEOUT_MS = 50,
   PACKETS_A_TURN = 4096,
+  // So many full blocks are passed on together: each time costs a change of threads here, and bursts cost less on the way.
+  GATHERED_BLOCKS = 4,
+  // A turn that found so many packets is followed by a pause, not by a wait for the next part of the ring …
+  BUSY_PACKETS = 512,
+  // … of a millisecond for so many bytes of the ring: even at 10 Gbit/s no more than a third of it fills meanwhile.
+  RING_BYTES_A_MS = 4 << 20,
+  MAX_PAUSE_MS = 10,
   PUBLISH_MS = 100,
   INTERFACE_COUNTERS_MS = 1000,
   // After the intake stopped: longer than the kernel may hold back what is in the ring.
@@ -29,7 +36,10 @@ typedef struct Live {
   uint64_t ns_per_unit; // of a timestamp's second half
 
   BlockWriter writer;
-  uint64_t block_since;
+  uint32_t gathered;     // full blocks that were queued and not passed on
+  uint64_t gathering_since; // when the first of them, or else the block that is being written, was begun
+  int pause_ms;
+  uint32_t turn_packets; // since the last wait
   // The one packet that was taken from the ring when the pool had no block for it.
   bool waits;
   uint64_t waiting_ns;
@@ -61,17 +71,28 @@ static void publish(Live *live, uint64_t now) {
   live->unpublished = false;
 }
 
-static void hand_over(Live *live) {
+static void queue_block(Live *live) {
   if (!live->writer.start) return;
   count(live); // so that whoever has seen the block finds its packets in the counters
-  session_hand_over(live->session, &live->writer, 0);
+  session_queue_block(live->session, &live->writer, 0);
+  live->gathered++;
+}
+
+static void hand_over(Live *live) {
+  queue_block(live);
+  session_tell(live->session);
+  live->gathered = 0;
 }
 
 static bool keep(Live *live, uint64_t timestamp_ns, uint32_t original, uint32_t captured, const uint8_t *data) {
   if (!block_append(&live->writer, timestamp_ns, original, captured, data)) {
-    hand_over(live);
-    if (!session_take_block(live->session, &live->writer)) return false;
-    live->block_since = uv_hrtime();
+    queue_block(live);
+    if (live->gathered >= GATHERED_BLOCKS) hand_over(live);
+    if (!session_take_block(live->session, &live->writer)) {
+      live->gathered = 0; // that passed them on
+      return false;
+    }
+    if (live->gathered == 0) live->gathering_since = uv_hrtime();
     block_append(&live->writer, timestamp_ns, original, captured, data);
   }
   live->session->count.captured++;
@@ -156,6 +177,8 @@ static bool open_live(Live *live, Failure *failure) {
   if (status < 0) return fail_to_activate(failure, options->interface, status, pcap_geterr(handle));
   // As tcpdump: of the two cooked forms the one that says which interface a packet came by.
   if (strcmp(options->interface, "any") == 0) pcap_set_datalink(handle, DLT_LINUX_SLL2);
+  live->pause_ms = options->buffer_bytes / RING_BYTES_A_MS;
+  if (live->pause_ms > MAX_PAUSE_MS) live->pause_ms = MAX_PAUSE_MS;
   live->ns_per_unit = pcap_get_tstamp_precision(handle) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
   if (!set_filter(live, options->filter, options->exclusion, failure)) return false;
   if (!intake_start(&live->intake, handle, options->interface, failure)) return false;
@@ -191,6 +214,7 @@ static bool read_packets(Live *live, Failure *failure) {
   if (packets == PCAP_ERROR_BREAK || packets > 0) {
     live->last_packet_at = uv_hrtime();
     live->unpublished = true;
+    if (packets > 0) live->turn_packets += (uint32_t)packets;
     return !live->waits;
   }
   if (packets < 0 && !failure->code) {
@@ -211,14 +235,17 @@ static int ms_left(uint64_t since, int after_ms, uint64_t now) {
 
 static void wait(Live *live, uint64_t now) {
   int timeout = -1;
-  if (live->writer.start) timeout = ms_left(live->block_since, live->session->options.flush_ms, now);
+  if (live->writer.start) timeout = ms_left(live->gathering_since, live->session->options.flush_ms, now);
   if (live->unpublished || live->waits) timeout = min(timeout, ms_left(live->published_at, PUBLISH_MS, now));
   if (live->draining && !live->waits) timeout = min(timeout, ms_left(live->last_packet_at, QUIET_MS, now));
   // libpcap wants to be called again soon, to find out whether an interface that went down is gone. 1 ms is what it asks
   // for; ten times that will do.
   if (pcap_get_required_select_timeout(live->handle)) timeout = min(timeout, 10);
   // Once an error has been reported the descriptor may be in error for good: don't spin.
-  bool readable = !live->waits && !(live->draining && pcap_get_required_select_timeout(live->handle));
+  bool busy = live->turn_packets >= BUSY_PACKETS && live->pause_ms > 0;
+  if (busy) timeout = min(timeout, live->pause_ms);
+  live->turn_packets = 0;
+  bool readable = !busy && !live->waits && !(live->draining && pcap_get_required_select_timeout(live->handle));
   if (wake_wait(&live->session->wake, readable ? pcap_get_selectable_fd(live->handle) : -1, timeout) & WAKE_READABLE)
     live->unpublished = true;
 }
@@ -236,7 +263,7 @@ static void capture(Live *live, Failure *failure) {
     if (!live->draining) answer_requests(live);
     bool more = read_packets(live, failure);
     uint64_t now = uv_hrtime();
-    if (live->writer.start && now - live->block_since >= (uint64_t)session->options.flush_ms * MS) hand_over(live);
+    if (live->writer.start && now - live->gathering_since >= (uint64_t)session->options.flush_ms * MS) hand_over(live);
     if ((live->unpublished || live->waits) && now - live->published_at >= PUBLISH_MS * MS) publish(live, now);
     if (more) continue;
     if (live->waits) {

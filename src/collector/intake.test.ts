@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { RcapError } from '../errors.ts';
 import { fileHeader } from '../formats/pcap.ts';
@@ -10,13 +10,10 @@ import { type Cleaner, cleaner, temporaryFolder, until } from '../test/support.t
 import * as wire from '../test/wire.ts';
 import type { TestPacket } from '../test/wire.ts';
 import { rcap } from '../wire/messages.js';
-import { Hasher } from './hash.ts';
 import { Intake } from './intake.ts';
 import type { Manifest } from './manifest.ts';
 import { CaptureWriter } from './writer.ts';
 
-const hasher = new Hasher();
-after(() => hasher.close());
 const suite = cleaner();
 
 const LIMITS = { rotateBytes: 1e9, rotateAgeMs: 1e9, rotateIdleMs: 1e9, syncBytes: 1e9, syncMs: 5 };
@@ -39,7 +36,7 @@ function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string } =
         admitted.push([token, host, run]);
         return 'abcdef01';
       },
-      writer: (start, events) => new CaptureWriter(folder, start, LIMITS, hasher, events),
+      writer: (start, events) => new CaptureWriter(folder, start, LIMITS, events),
       log: (message) => log.push(message),
     },
     {

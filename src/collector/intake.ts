@@ -27,6 +27,11 @@ const SLAB_BYTES = 1 << 20;
 const SLABS = 3;
 const SLAB_REGION = SLAB_BYTES + OVERRUN;
 const INPUT = SLABS * SLAB_REGION;
+/**
+ * Records in bytes, of a packet's bytes in a batch: 16 before an empty packet, where the batch has 13. Only who leaves out
+ * a timestamp of 0 as well gets below that.
+ */
+const MAX_GROWTH = 16 / 13;
 
 /** What an intake needs from the collector around it. */
 export interface IntakeHost {
@@ -92,6 +97,8 @@ export class Intake {
       >
     | undefined;
   #current: Slabbed | undefined;
+  /** Until the current slab is handed over. */
+  #gathering: NodeJS.Timeout | undefined;
   #blocked = false;
   #over = false;
 
@@ -146,7 +153,7 @@ export class Intake {
     try {
       const all = work();
       this.#blocked = !all;
-      if (this.#current && !this.#current.capture.writer.busy) this.#flush();
+      this.#gather();
       return all;
     } catch (e) {
       if (e instanceof ProtocolError || e instanceof RecordError) this.refuse(Code.PROTOCOL, e.message);
@@ -275,7 +282,7 @@ export class Intake {
           this.#send({ ack: { capture: s.capture, sequence, ended } });
         },
         idle: () => {
-          if (this.#current?.capture.number === s.capture) this.#flush();
+          if (this.#current?.capture.number === s.capture) this.#gather();
           if (this.#blocked && !this.#over) setImmediate(() => this.#unblock());
         },
         failed: (e) => this.#storage(e),
@@ -302,7 +309,9 @@ export class Intake {
     if (h.firstPacket !== capture.packets + 1) {
       throw new ProtocolError(`first_packet is ${h.firstPacket}, not ${capture.packets + 1}`);
     }
-    if (this.#current && this.#current.capture !== capture) this.#flush();
+    const current = this.#current;
+    const full = current && current.out + MAX_GROWTH * (end - start) > current.slab * SLAB_REGION + SLAB_BYTES;
+    if (full || (current && current.capture !== capture)) this.#flush();
     for (;;) {
       const current = (this.#current ??= this.#slab(capture, h.sequence, h.firstPacket));
       if (!current) return false;
@@ -345,8 +354,19 @@ export class Intake {
     };
   }
 
+  /** Hands the current slab to its writer as soon as that one wants it. */
+  #gather(): void {
+    if (!this.#current || this.#gathering) return;
+    const wait = this.#current.capture.writer.patience;
+    if (wait === undefined) return;
+    if (wait <= 0) this.#flush();
+    else this.#gathering = setTimeout(() => this.#flush(), wait);
+  }
+
   /** Hands the current slab to its writer. */
   #flush(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
     const c = this.#current;
     if (!c) return;
     this.#current = undefined;

@@ -52,7 +52,7 @@ export interface Manifest extends ManifestStart {
   firstPacketTime: string;
   lastPacketTime: string;
   published: string;
-  /** Of the file, hex; empty when it was taken away before it could be read. */
+  /** Of the file as it was written, hex. */
   sha256: string;
   /** What closed it: bytes, age, idle, end, disconnected, stopped, salvaged. */
   closedBy: string;

@@ -3,7 +3,6 @@ import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { replaceFile, syncFolder } from './disk.ts';
-import type { Hasher } from './hash.ts';
 import { type Manifest, manifestText } from './manifest.ts';
 import { arkimeReads, PART } from './names.ts';
 
@@ -34,17 +33,10 @@ export async function publishFile(handle: Closable, path: string): Promise<void>
   await handle.close();
 }
 
-/** Hashes the published file and puts its manifest beside it. */
-export async function publishManifest(
-  hasher: Hasher,
-  folder: string,
-  stem: string,
-  manifest: Omit<Manifest, 'sha256'>,
-): Promise<Manifest> {
-  // Whoever reads the folder may have taken the file away already: that is no failure of ours.
-  const sha256 = await hasher.hash(join(folder, manifest.file)).catch(() => '');
+/** Puts the manifest of a published file beside it. */
+export async function publishManifest(folder: string, stem: string, manifest: Manifest): Promise<Manifest> {
   const why = arkimeReads(manifest.linkType) ? {} : { notForArkime: `Arkime exits on link type ${manifest.linkType}` };
-  const whole = { ...manifest, sha256, ...why };
+  const whole = { ...manifest, ...why };
   await replaceFile(join(folder, `${stem}.json`), manifestText(whole));
   await rm(join(folder, `${stem}.json${PART}`), { force: true });
   return whole;

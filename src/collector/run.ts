@@ -6,7 +6,6 @@ import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { identityOf } from './authority.ts';
 import type { ServeFlags } from './flags.ts';
-import { Hasher } from './hash.ts';
 import { lockFolder } from './lock.ts';
 import { hostFolder } from './names.ts';
 import { folderMade } from './publish.ts';
@@ -18,11 +17,10 @@ import { CaptureWriter } from './writer.ts';
 /** Resolves once everything is durable and published, after `stopped` resolved. */
 export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string>): Promise<void> {
   const unlock = [await lockFolder(flags.state, 'state', 0o700), await lockFolder(flags.captures, 'captures', 0o750)];
-  const hasher = new Hasher();
   try {
     const identity = await identityOf(flags.state, flags.tls);
     const tokens = new Tokens(flags.state);
-    await salvage(flags.captures, hasher, (s) => {
+    await salvage(flags.captures, (s) => {
       const what = s.left
         ? `left ${s.file}: ${s.left}`
         : `salvaged ${s.file}: ${s.packets} packets, ${s.cut} bytes cut`;
@@ -33,8 +31,7 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
         version: `rcap-collector ${VERSION}`,
         timestamps: flags.timestamps,
         admit: (token, host, run) => tokens.admit(token, host, run),
-        writer: (start, events) =>
-          new CaptureWriter(hostFolderIn(flags.captures, start.host), start, flags, hasher, events),
+        writer: (start, events) => new CaptureWriter(hostFolderIn(flags.captures, start.host), start, flags, events),
         log: (message, fields) => log.info(message, fields),
       },
       {
@@ -49,7 +46,6 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
     log.debug(`stopping: ${await stopped}`);
     await server.stop();
   } finally {
-    await hasher.close();
     for (const u of unlock) u();
   }
 }

@@ -2,16 +2,12 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test, type TestContext } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { fileHeader } from '../formats/pcap.ts';
 import { capinfos, lacks, packetsIn, temporaryFolder, tshark } from '../test/support.ts';
 import { records, type TestPacket } from '../test/wire.ts';
-import { Hasher } from './hash.ts';
 import type { Manifest, ManifestStart } from './manifest.ts';
 import { salvage, type Salvaged } from './salvage.ts';
-
-const hasher = new Hasher();
-after(() => hasher.close());
 
 const PACKETS: TestPacket[] = [60, 1, 100, 0].map((length, i) => ({
   timestampNs: 1_700_000_000_000_000_000n + BigInt(i) * 1_234_567_891n,
@@ -44,7 +40,7 @@ const leftOver = (bytes: Uint8Array, start: ManifestStart = START) => ({
 
 async function salvaged(folder: string): Promise<Salvaged[]> {
   const said: Salvaged[] = [];
-  await salvage(folder, hasher, (s) => said.push(s));
+  await salvage(folder, (s) => said.push(s));
   return said;
 }
 const list = (folder: string) => readdirSync(join(folder, 'web01')).toSorted();

@@ -1,11 +1,11 @@
 /** Left-over `.part` files of a collector that didn't end in order: cut at the last whole record, published, said. */
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { reasonOf } from '../errors.ts';
 import { type FileHeader, FILE_HEADER_BYTES, readFileHeader, recordTime, walkRecords } from '../formats/pcap.ts';
 import { MAX_SNAPLEN } from '../packet.ts';
-import type { Hasher } from './hash.ts';
 import type { ManifestStart } from './manifest.ts';
 import { PART } from './names.ts';
 import { publishFile, publishManifest } from './publish.ts';
@@ -26,31 +26,30 @@ export interface Salvaged {
  * Publishes every left-over segment under `captures`; what holds no packet is removed. What can't be read or opened is left
  * and said: it must not keep the collector from starting.
  */
-export async function salvage(captures: string, hasher: Hasher, said: (s: Salvaged) => void): Promise<void> {
+export async function salvage(captures: string, said: (s: Salvaged) => void): Promise<void> {
   for (const entry of await readdir(captures, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
     const leave = (file: string) => (e: Error) => said({ file, packets: 0, cut: 0, left: reasonOf(e) });
-    await salvageFolder(join(captures, entry.name), hasher, said, leave).catch(leave(entry.name));
+    await salvageFolder(join(captures, entry.name), said, leave).catch(leave(entry.name));
   }
 }
 
 async function salvageFolder(
   folder: string,
-  hasher: Hasher,
   said: (s: Salvaged) => void,
   leave: (file: string) => (e: Error) => void,
 ): Promise<void> {
   for (const name of await readdir(folder)) {
     if (!name.endsWith(PART) || !ENDS.test(name.slice(0, -PART.length))) continue;
-    await salvageFile(folder, name, hasher).then(said, leave(name));
+    await salvageFile(folder, name).then(said, leave(name));
   }
   // Published, but killed before the manifest was written: finish it.
   for (const name of await readdir(folder)) {
-    if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name, hasher).catch(leave(name));
+    if (name.endsWith(`.json${PART}`)) await finishManifest(folder, name).catch(leave(name));
   }
 }
 
-async function salvageFile(folder: string, part: string, hasher: Hasher): Promise<Salvaged> {
+async function salvageFile(folder: string, part: string): Promise<Salvaged> {
   const file = part.slice(0, -PART.length);
   const stem = file.replace(ENDS, '');
   const start = await readStart(folder, stem);
@@ -71,11 +70,11 @@ async function salvageFile(folder: string, part: string, hasher: Hasher): Promis
   }
   await handle.truncate(whole.bytes);
   await publishFile(handle, join(folder, file));
-  await writeManifest(folder, stem, file, start, whole, hasher);
+  await writeManifest(folder, stem, file, start, whole);
   return { file, packets: whole.packets, cut: size - whole.bytes };
 }
 
-async function finishManifest(folder: string, part: string, hasher: Hasher): Promise<void> {
+async function finishManifest(folder: string, part: string): Promise<void> {
   const stem = part.slice(0, -`.json${PART}`.length);
   const names = await readdir(folder);
   // A segment that was left keeps what is known about it.
@@ -85,7 +84,7 @@ async function finishManifest(folder: string, part: string, hasher: Hasher): Pro
     const handle = await open(join(folder, file), constants.O_RDONLY | constants.O_NOFOLLOW);
     const whole = await wholeRecords(handle);
     await handle.close();
-    if (whole) await writeManifest(folder, stem, file, await readStart(folder, stem), whole, hasher);
+    if (whole) await writeManifest(folder, stem, file, await readStart(folder, stem), whole);
   }
   await rm(join(folder, part), { force: true });
 }
@@ -105,6 +104,8 @@ interface Whole {
   packetBytes: number;
   firstTime: string;
   lastTime: string;
+  /** SHA-256 of them and the header, hex. */
+  sha256: string;
 }
 
 /** Walks a file's records from its start, a chunk at a time. Undefined: not even the header is whole. */
@@ -113,21 +114,24 @@ async function wholeRecords(handle: FileHandle): Promise<Whole | undefined> {
   let held = (await handle.read(buffer, 0, FILE_HEADER_BYTES, 0)).bytesRead;
   const header = readFileHeader(buffer.subarray(0, held));
   if (!header || header.snaplen > MAX_SNAPLEN) return undefined;
-  const whole: Whole = { header, bytes: FILE_HEADER_BYTES, packets: 0, packetBytes: 0, firstTime: '', lastTime: '' };
+  const hash = createHash('sha256').update(buffer.subarray(0, held));
+  const whole = { header, bytes: FILE_HEADER_BYTES, packets: 0, packetBytes: 0, firstTime: '', lastTime: '' };
   for (held = 0; ;) {
     const { bytesRead } = await handle.read(buffer, held, buffer.length - held, whole.bytes + held);
     held += bytesRead;
     const walk = walkRecords(buffer.subarray(0, held), header.snaplen);
-    if (walk.packets === 0) return whole;
+    if (walk.packets === 0) break;
     whole.firstTime ||= recordTime(buffer, walk.first, header.timestamps);
     whole.lastTime = recordTime(buffer, walk.last, header.timestamps);
     whole.packets += walk.packets;
     whole.packetBytes += walk.packetBytes;
     whole.bytes += walk.bytes;
+    hash.update(buffer.subarray(0, walk.bytes));
     buffer.copyWithin(0, walk.bytes, held);
     held -= walk.bytes;
-    if (walk.damaged) return whole;
+    if (walk.damaged) break;
   }
+  return { ...whole, sha256: hash.digest('hex') };
 }
 
 async function writeManifest(
@@ -136,9 +140,8 @@ async function writeManifest(
   file: string,
   start: ManifestStart | undefined,
   whole: Whole,
-  hasher: Hasher,
 ): Promise<void> {
-  await publishManifest(hasher, folder, stem, {
+  await publishManifest(folder, stem, {
     ...(start ?? UNKNOWN),
     linkType: whole.header.linkType,
     snaplen: whole.header.snaplen,
@@ -152,6 +155,7 @@ async function writeManifest(
     firstPacketTime: whole.firstTime,
     lastPacketTime: whole.lastTime,
     published: new Date().toISOString(),
+    sha256: whole.sha256,
     closedBy: 'salvaged',
     gaps: [],
     counters: null,

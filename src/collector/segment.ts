@@ -1,11 +1,11 @@
 /** One file of a capture: opened as `.part`, appended to, made durable, published. */
+import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RcapError } from '../errors.ts';
 import { FILE_HEADER_BYTES, fileHeader, recordTime } from '../formats/pcap.ts';
 import { createFile, replaceFile } from './disk.ts';
-import type { Hasher } from './hash.ts';
 import { type Manifest, type ManifestStart, manifestText } from './manifest.ts';
 import { PART, publishedName } from './names.ts';
 import { publishFile, publishManifest } from './publish.ts';
@@ -44,6 +44,8 @@ export class Segment {
   readonly #stem: string;
   readonly #start: ManifestStart;
   readonly #handle: FileHandle;
+  /** Of what was appended, taken while it is at hand: reading it back would cost as much again. */
+  readonly #hash = createHash('sha256');
   #firstTime = '';
   #lastTime = '';
 
@@ -52,6 +54,7 @@ export class Segment {
     this.#stem = stem;
     this.#start = start;
     this.#handle = handle;
+    this.#hash.update(fileHeader(start.linkType, start.snaplen, start.timestamps));
   }
 
   /** Creates the file with its header, and the manifest's beginning beside it. Never over another file. */
@@ -81,8 +84,10 @@ export class Segment {
 
   async append(slab: Slab): Promise<void> {
     for (let at = 0; at < slab.bytes.length;) {
-      const { bytesWritten } = await this.#handle.write(slab.bytes, at, slab.bytes.length - at, this.bytes + at);
-      at += bytesWritten;
+      const written = this.#handle.write(slab.bytes, at, slab.bytes.length - at, this.bytes + at);
+      // Meanwhile, on this thread.
+      if (at === 0) this.#hash.update(slab.bytes);
+      at += (await written).bytesWritten;
     }
     if (this.packets === 0) this.#firstTime = recordTime(slab.bytes, 0, this.#start.timestamps);
     this.#lastTime = recordTime(slab.bytes, slab.lastRecord, this.#start.timestamps);
@@ -98,11 +103,11 @@ export class Segment {
   }
 
   /** Makes it visible. Resolves once it is; its manifest follows. */
-  async publish(hasher: Hasher, closing: Closing): Promise<Published> {
+  async publish(closing: Closing): Promise<Published> {
     // What a failed append left behind the last whole record doesn't count.
     await this.#handle.truncate(this.bytes);
     await publishFile(this.#handle, join(this.#folder, this.file));
-    const manifest = publishManifest(hasher, this.#folder, this.#stem, {
+    const manifest = publishManifest(this.#folder, this.#stem, {
       ...this.#start,
       file: this.file,
       lastSequence: this.lastSequence,
@@ -112,6 +117,7 @@ export class Segment {
       firstPacketTime: this.#firstTime,
       lastPacketTime: this.#lastTime,
       published: new Date().toISOString(),
+      sha256: this.#hash.digest('hex'),
       ...closing,
     });
     return { path: join(this.#folder, `${this.#stem}.json`), manifest };

@@ -1,6 +1,5 @@
 /** Writes one capture: a series of segments. What reached the disk is acknowledged, in groups. */
 import { replaceFile } from './disk.ts';
-import type { Hasher } from './hash.ts';
 import { type ManifestGap, type ManifestStart, manifestText } from './manifest.ts';
 import { segmentStem } from './names.ts';
 import { type RotationLimits, rotationDue } from './rotation.ts';
@@ -11,9 +10,9 @@ import type { rcap } from '../wire/messages.js';
 const MAX_GAPS = 1000;
 
 export interface WriterLimits extends RotationLimits {
-  /** A group ends, and is made durable, at this many bytes … */
+  /** What was written is made durable at this many bytes … */
   syncBytes: number;
-  /** … or this long after its first, milliseconds. */
+  /** … or this long after the last time, milliseconds. What comes meanwhile is gathered into one write, too. */
   syncMs: number;
 }
 
@@ -36,7 +35,6 @@ export class CaptureWriter {
   readonly #folder: string;
   readonly #start: SeriesStart;
   readonly #limits: WriterLimits;
-  readonly #hasher: Hasher;
   readonly #events: WriterEvents;
   /** Since the last segment was closed. */
   #gaps: ManifestGap[] = [];
@@ -47,15 +45,16 @@ export class CaptureWriter {
   #tail: Promise<void> = Promise.resolve();
   #pending = 0;
   #unsynced = 0;
+  #appendedMs = -Infinity;
+  #syncedMs = -Infinity;
   #syncTimer: NodeJS.Timeout | undefined;
   #syncing: Promise<void> | undefined;
   #failed = false;
 
-  constructor(folder: string, start: SeriesStart, limits: WriterLimits, hasher: Hasher, events: WriterEvents) {
+  constructor(folder: string, start: SeriesStart, limits: WriterLimits, events: WriterEvents) {
     this.#folder = folder;
     this.#start = start;
     this.#limits = limits;
-    this.#hasher = hasher;
     this.#events = events;
   }
 
@@ -67,7 +66,13 @@ export class CaptureWriter {
     return this.#pending > 0;
   }
 
+  /** How long what there is to append may still wait for more, milliseconds; undefined: until `idle` is called. */
+  get patience(): number | undefined {
+    return this.busy ? undefined : this.#appendedMs + this.#limits.syncMs - performance.now();
+  }
+
   append(slab: Slab): void {
+    this.#appendedMs = performance.now();
     this.#enqueue(async () => {
       try {
         await this.#rotate(slab.bytes.length);
@@ -184,7 +189,7 @@ export class CaptureWriter {
     clearTimeout(this.#syncTimer);
     this.#syncTimer = undefined;
     await this.#lastPublished?.manifest;
-    this.#lastPublished = await segment.publish(this.#hasher, {
+    this.#lastPublished = await segment.publish({
       closedBy,
       gaps: this.#gaps,
       counters: this.counters,
@@ -210,8 +215,9 @@ export class CaptureWriter {
   }
 
   #scheduleSync(): void {
-    if (this.#unsynced >= this.#limits.syncBytes) this.#sync();
-    else this.#syncTimer ??= setTimeout(() => this.#sync(), this.#limits.syncMs);
+    const wait = this.#syncedMs + this.#limits.syncMs - performance.now();
+    if (this.#unsynced >= this.#limits.syncBytes || wait <= 0) this.#sync();
+    else this.#syncTimer ??= setTimeout(() => this.#sync(), wait);
   }
 
   /** Appending goes on meanwhile; what came later belongs to the next group. */
@@ -221,6 +227,7 @@ export class CaptureWriter {
     if (this.#syncing || this.#failed || !this.#unsynced) return;
     const sequence = this.#lastSequence;
     this.#unsynced = 0;
+    this.#syncedMs = performance.now();
     this.#syncing = (this.#segment?.sync() ?? Promise.resolve())
       .then(() => this.#events.acknowledge(sequence, false))
       .catch((e: Error) => this.#fail(e))

@@ -4,7 +4,6 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { Hasher } from '../collector/hash.ts';
 import { Intake } from '../collector/intake.ts';
 import { CaptureWriter } from '../collector/writer.ts';
 import { BLOCK_HEAD } from '../packet.ts';
@@ -98,8 +97,6 @@ describe('the examples in proto/README.md', () => {
 
   it('as a conversation make the file that is shown', async (t) => {
     const folder = temporaryFolder(t);
-    const hasher = new Hasher();
-    t.after(() => hasher.close());
     const limits = { rotateBytes: 2 ** 20, rotateAgeMs: 60_000, rotateIdleMs: 60_000, syncBytes: 1, syncMs: 1 };
     const answers: rcap.v1.CollectorMessage[] = [];
     const told = new EventTarget();
@@ -108,7 +105,7 @@ describe('the examples in proto/README.md', () => {
         version: 'rcap-collector 0.1.0',
         timestamps: 'nano',
         admit: () => '0123abcd',
-        writer: (start, events) => new CaptureWriter(folder, start, limits, hasher, events),
+        writer: (start, events) => new CaptureWriter(folder, start, limits, events),
         log: () => {},
       },
       {

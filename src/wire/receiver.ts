@@ -20,6 +20,8 @@ export class Receiver {
   readonly #handle: FrameHandler;
   #start: number;
   #end: number;
+  /** Where the first message that isn't whole will end at the earliest. */
+  #wholeAt = 0;
   #blocked = false;
   /** What came while the handler wasn't ready. Copied by the constructor: a Buffer's slice() copies nothing. */
   readonly #rests: Uint8Array[] = [];
@@ -70,6 +72,7 @@ export class Receiver {
     while (rest.length > 0 && !this.#blocked) {
       if (this.#start > this.#from && rest.length > this.#to - this.#end) {
         this.#bytes.copyWithin(this.#from, this.#start, this.#end);
+        this.#wholeAt -= this.#start - this.#from;
         this.#end -= this.#start - this.#from;
         this.#start = this.#from;
       }
@@ -77,7 +80,7 @@ export class Receiver {
       this.#bytes.set(take === rest.length ? rest : rest.subarray(0, take), this.#end);
       this.#end += take;
       rest = take === rest.length ? NOTHING : rest.subarray(take);
-      this.#blocked = !this.#frames();
+      if (this.#end >= this.#wholeAt) this.#blocked = !this.#frames();
     }
     return rest;
   }
@@ -85,6 +88,7 @@ export class Receiver {
   /** Handles the whole frames that are there. False when the handler wasn't ready. */
   #frames(): boolean {
     const b = this.#bytes;
+    this.#wholeAt = 0;
     while (this.#start < this.#end) {
       let at = this.#start;
       let length = 0;
@@ -97,7 +101,10 @@ export class Receiver {
       }
       if (length > this.#max) throw new ProtocolError(`a message of ${length} bytes is longer than ${this.#max}`);
       if (length === 0) throw new ProtocolError('a message is empty');
-      if (at + length > this.#end) return true;
+      if (at + length > this.#end) {
+        this.#wholeAt = at + length;
+        return true;
+      }
       if (!this.#handle(at, at + length)) return false;
       this.#start = at + length;
     }
