@@ -2,7 +2,8 @@
  * node-pcap-native: packets of one interface or file, in blocks that are already encoded.
  *
  * A capture thread reads packets through libpcap (files through its own reader) and appends each one to a block in
- * wire form; JavaScript is called once a block. Blocks come from a fixed pool and go back to it by `Pool.release`.
+ * wire form; JavaScript is called once a block, for a busy interface for up to four of them in a row, so that threads
+ * change less often. Blocks come from a fixed pool and go back to it by `Pool.release`.
  * While the pool is empty the thread does not read: the kernel's ring fills, and the kernel counts what it drops.
  *
  * Block layout, in bytes: 0–7 timestamp of the first packet, 8–15 of the last (uint64, little endian, nanoseconds since
@@ -95,9 +96,12 @@ export interface OpenOptions {
   /** 1 to MAX_SNAPLEN; live only. */
   snaplen?: number;
   promiscuous?: boolean;
-  /** Kernel ring, bytes; live only. Default 32 MiB. */
+  /**
+   * Kernel ring, bytes; live only. Default 32 MiB. After a busy turn the thread rests for 1 ms for each 4 MiB of it, at most
+   * 10 ms: it must hold what comes meanwhile.
+   */
   bufferBytes?: number;
-  /** A block that has packets is handed over after this time even if it is not full, milliseconds. Default 100. Live only. */
+  /** No packet waits longer than this in a block, full or not, before it is handed over, milliseconds. Default 100. Live only. */
   flushMs?: number;
 }
 

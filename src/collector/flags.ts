@@ -115,7 +115,7 @@ const OPTIONS = [
     max: 10_000,
     default: '100ms',
     group: LIMITS,
-    help: 'or after this time, what comes first',
+    help: 'or this long after the last time; what comes meanwhile is gathered',
   },
   {
     name: 'max-connections',

@@ -21,7 +21,7 @@ const RUN = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 const { Code } = rcap.v1.Refusal;
 
 /** An intake without a socket, with real writers in a real folder. */
-function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string } = {}) {
+function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string; syncMs?: number } = {}) {
   const folder = options.folder ?? temporaryFolder(t);
   const answers: rcap.v1.CollectorMessage[] = [];
   const log: string[] = [];
@@ -36,7 +36,8 @@ function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string } =
         admitted.push([token, host, run]);
         return 'abcdef01';
       },
-      writer: (start, events) => new CaptureWriter(folder, start, LIMITS, events),
+      writer: (start, events) =>
+        new CaptureWriter(folder, start, { ...LIMITS, ...(options.syncMs && { syncMs: options.syncMs }) }, events),
       log: (message) => log.push(message),
     },
     {
@@ -159,6 +160,32 @@ test('a whole capture becomes its file, its manifest and its acknowledgements', 
   assert.deepEqual([last.capture, last.sequence, last.ended], [1, 2, true]);
   assert.deepEqual(i.intake.received, { packets: 8, packetBytes: [...a, ...b].reduce((n, p) => n + p.data.length, 0) });
   assert.equal(i.refusal(), undefined);
+});
+
+test('what comes first is written and acknowledged at once, what follows is gathered', async (t) => {
+  const syncMs = 60_000;
+  const i = intakeIn(t, { syncMs });
+  const sets = [packetsOf(3), packetsOf(5, 3), packetsOf(2, 8)];
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, sets[0]!)));
+  await until('the first acknowledgement', () => i.acks()[0]);
+  assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap(sets[0]!)));
+  i.intake.push(frames(batch(1, 2, 4, sets[1]!)));
+  i.intake.push(frames(batch(1, 3, 9, sets[2]!)));
+  assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap(sets[0]!)));
+  assert.equal(i.acks().length, 1);
+  await end(i);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap(sets.flat())));
+  assert.equal(i.acks().at(-1)!.sequence, 3);
+});
+
+test('what is gathered is written when its time has come, also if nothing follows', async (t) => {
+  const i = intakeIn(t, { syncMs: 50 });
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, packetsOf(3))));
+  await until('the first acknowledgement', () => i.acks()[0]);
+  i.intake.push(frames(batch(1, 2, 4, packetsOf(5, 3))));
+  await until('the second', () => i.acks().find((a) => a.sequence === 2));
+  assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap([...packetsOf(3), ...packetsOf(5, 3)])));
+  await end(i);
 });
 
 test('the stream cut in two at every byte gives the same file', async (t) => {
