@@ -16,7 +16,7 @@ enum {
   GATHERED_BLOCKS = 4,
   // A turn that found so many packets is followed by a pause, not by a wait for the next part of the ring …
   BUSY_PACKETS = 512,
-  // … of a millisecond for so many bytes of the ring: even at 10 Gbit/s no more than a third of it fills meanwhile.
+  // … of a millisecond for so many bytes of the ring: at 10 Gbit/s a third of it fills meanwhile, half with the smallest packets.
   RING_BYTES_A_MS = 4 << 20,
   MAX_PAUSE_MS = 10,
   PUBLISH_MS = 100,
@@ -36,10 +36,10 @@ typedef struct Live {
   uint64_t ns_per_unit; // of a timestamp's second half
 
   BlockWriter writer;
-  uint32_t gathered;     // full blocks that were queued and not passed on
+  uint32_t gathered;        // full blocks that were queued and not passed on
   uint64_t gathering_since; // when the first of them, or else the block that is being written, was begun
   int pause_ms;
-  uint32_t turn_packets; // since the last wait
+  uint32_t turn_packets;    // since the last wait
   // The one packet that was taken from the ring when the pool had no block for it.
   bool waits;
   uint64_t waiting_ns;

@@ -14,8 +14,8 @@ import type { Plan } from './plan.ts';
 import { type Sink, uploadSink } from './sink.ts';
 import { fileSink } from './write.ts';
 
-/** Blocks that the sources may hold beside what is spooled. */
-const RESERVE_BLOCKS = 16;
+/** Blocks that a source may hold beside what is spooled: what it gathers, and what is on the way to the spool. */
+const RESERVE_BLOCKS = 8;
 /** A file is read no further ahead than this, bytes: more is only colder memory. */
 const READ_AHEAD = 16 << 20;
 const COUNTERS_MS = 1000;
@@ -88,7 +88,8 @@ export class Run {
   async run(): Promise<Outcome> {
     const plan = this.#plan;
     const spoolBytes = plan.read === undefined ? plan.spoolBytes : Math.min(plan.spoolBytes, READ_AHEAD);
-    const pool = this.#addon.createPool(Math.ceil(spoolBytes / this.#addon.BLOCK_BYTES) + RESERVE_BLOCKS);
+    const reserve = RESERVE_BLOCKS * Math.max(2, plan.interfaces.length);
+    const pool = this.#addon.createPool(Math.ceil(spoolBytes / this.#addon.BLOCK_BYTES) + reserve);
     const sinkEvents = {
       acknowledged: (capture: number, packets: number, ended: boolean) => this.#acknowledged(capture, packets, ended),
       stop: (reason: string) => this.stop(reason),

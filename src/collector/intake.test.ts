@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { RcapError } from '../errors.ts';
 import { fileHeader } from '../formats/pcap.ts';
@@ -12,7 +13,7 @@ import type { TestPacket } from '../test/wire.ts';
 import { rcap } from '../wire/messages.js';
 import { Intake } from './intake.ts';
 import type { Manifest } from './manifest.ts';
-import { CaptureWriter } from './writer.ts';
+import { CaptureWriter, type WriterLimits } from './writer.ts';
 
 const suite = cleaner();
 
@@ -21,10 +22,12 @@ const RUN = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
 const { Code } = rcap.v1.Refusal;
 
 /** An intake without a socket, with real writers in a real folder. */
-function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string; syncMs?: number } = {}) {
+function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string; limits?: Partial<WriterLimits> } = {}) {
   const folder = options.folder ?? temporaryFolder(t);
   const answers: rcap.v1.CollectorMessage[] = [];
   const log: string[] = [];
+  /** Packets of each slab that a writer got. */
+  const appended: number[] = [];
   const admitted: [token: string, host: string, run: string][] = [];
   let [closed, ready] = [0, 0];
   const intake = new Intake(
@@ -36,8 +39,15 @@ function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string; sy
         admitted.push([token, host, run]);
         return 'abcdef01';
       },
-      writer: (start, events) =>
-        new CaptureWriter(folder, start, { ...LIMITS, ...(options.syncMs && { syncMs: options.syncMs }) }, events),
+      writer: (start, events) => {
+        const writer = new CaptureWriter(folder, start, { ...LIMITS, ...options.limits }, events);
+        const append = writer.append.bind(writer);
+        writer.append = (slab) => {
+          appended.push(slab.packets);
+          append(slab);
+        };
+        return writer;
+      },
       log: (message) => log.push(message),
     },
     {
@@ -62,7 +72,21 @@ function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string; sy
       .toSorted();
   const manifests = () => files('.json').map((n) => JSON.parse(readFileSync(join(folder, n), 'utf8')) as Manifest);
   const bytes = (name: string) => readFileSync(join(folder, name));
-  return { intake, feed, folder, answers, log, admitted, closed: () => closed, refusal, acks, files, manifests, bytes };
+  return {
+    intake,
+    feed,
+    folder,
+    answers,
+    log,
+    appended,
+    admitted,
+    closed: () => closed,
+    refusal,
+    acks,
+    files,
+    manifests,
+    bytes,
+  };
 }
 
 const frames = (...messages: Uint8Array[]) => Buffer.concat(messages.map(wire.frame));
@@ -163,29 +187,41 @@ test('a whole capture becomes its file, its manifest and its acknowledgements', 
 });
 
 test('what comes first is written and acknowledged at once, what follows is gathered', async (t) => {
-  const syncMs = 60_000;
-  const i = intakeIn(t, { syncMs });
+  const i = intakeIn(t, { limits: { syncMs: 60_000 } });
   const sets = [packetsOf(3), packetsOf(5, 3), packetsOf(2, 8)];
   i.intake.push(frames(...OPENED, batch(1, 1, 1, sets[0]!)));
   await until('the first acknowledgement', () => i.acks()[0]);
   assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap(sets[0]!)));
   i.intake.push(frames(batch(1, 2, 4, sets[1]!)));
   i.intake.push(frames(batch(1, 3, 9, sets[2]!)));
-  assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap(sets[0]!)));
-  assert.equal(i.acks().length, 1);
+  assert.deepEqual(i.appended, [3]);
   await end(i);
+  assert.deepEqual(i.appended, [3, 7]);
   assert.ok(i.bytes(i.files()[0]!).equals(pcap(sets.flat())));
   assert.equal(i.acks().at(-1)!.sequence, 3);
 });
 
 test('what is gathered is written when its time has come, also if nothing follows', async (t) => {
-  const i = intakeIn(t, { syncMs: 50 });
+  const i = intakeIn(t, { limits: { syncMs: 50 } });
   i.intake.push(frames(...OPENED, batch(1, 1, 1, packetsOf(3))));
   await until('the first acknowledgement', () => i.acks()[0]);
   i.intake.push(frames(batch(1, 2, 4, packetsOf(5, 3))));
   await until('the second', () => i.acks().find((a) => a.sequence === 2));
   assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap([...packetsOf(3), ...packetsOf(5, 3)])));
   await end(i);
+});
+
+test('a capture whose packets are still gathered is not idle', async (t) => {
+  const i = intakeIn(t, { limits: { syncMs: 60_000, rotateIdleMs: 1000 } });
+  const sets = [packetsOf(3), packetsOf(5, 3)];
+  i.intake.push(frames(...OPENED, batch(1, 1, 1, sets[0]!)));
+  await until('the first acknowledgement', () => i.acks()[0]);
+  i.intake.push(frames(batch(1, 2, 4, sets[1]!)));
+  await sleep(1100);
+  i.intake.tick();
+  await end(i);
+  assert.equal(i.files().length, 1);
+  assert.ok(i.bytes(i.files()[0]!).equals(pcap(sets.flat())));
 });
 
 test('the stream cut in two at every byte gives the same file', async (t) => {

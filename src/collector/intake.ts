@@ -62,6 +62,7 @@ interface Slabbed {
   packetBytes: number;
   firstSequence: number;
   firstPacket: number;
+  arrivedMs: number;
 }
 
 interface Capture {
@@ -123,7 +124,7 @@ export class Intake {
   }
 
   tick(): void {
-    for (const c of this.#captures.values()) c.writer.tick();
+    for (const c of this.#captures.values()) if (c !== this.#current?.capture) c.writer.tick();
   }
 
   /** Tells the agent why, and closes. */
@@ -351,6 +352,7 @@ export class Intake {
       packetBytes: 0,
       firstSequence,
       firstPacket,
+      arrivedMs: performance.now(),
     };
   }
 
@@ -387,6 +389,7 @@ export class Intake {
       firstSequence: c.firstSequence,
       lastSequence: c.capture.lastSequence,
       firstPacket: c.firstPacket,
+      arrivedMs: c.arrivedMs,
       release,
     });
   }

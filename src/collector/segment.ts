@@ -21,6 +21,8 @@ export interface Slab {
   lastSequence: number;
   /** Number of the first packet in the capture. */
   firstPacket: number;
+  /** When its first batch came, by performance.now(). */
+  arrivedMs: number;
   release(): void;
 }
 
@@ -83,12 +85,13 @@ export class Segment {
   }
 
   async append(slab: Slab): Promise<void> {
-    for (let at = 0; at < slab.bytes.length;) {
-      const written = this.#handle.write(slab.bytes, at, slab.bytes.length - at, this.bytes + at);
-      // Meanwhile, on this thread.
-      if (at === 0) this.#hash.update(slab.bytes);
-      at += (await written).bytesWritten;
-    }
+    const { bytes } = slab;
+    const write = async (at: number) =>
+      at + (await this.#handle.write(bytes, at, bytes.length - at, this.bytes + at)).bytesWritten;
+    const first = write(0);
+    // Meanwhile, on this thread.
+    this.#hash.update(bytes);
+    for (let at = await first; at < bytes.length;) at = await write(at);
     if (this.packets === 0) this.#firstTime = recordTime(slab.bytes, 0, this.#start.timestamps);
     this.#lastTime = recordTime(slab.bytes, slab.lastRecord, this.#start.timestamps);
     this.bytes += slab.bytes.length;

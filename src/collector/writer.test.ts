@@ -76,6 +76,7 @@ function writerIn(t: TestContext, limits: Partial<WriterLimits> = {}, start: Par
       firstSequence: sequence,
       lastSequence: sequence + batches - 1,
       firstPacket: packet,
+      arrivedMs: performance.now(),
       release: () => {
         released++;
         bytes.fill(0xee);
@@ -423,6 +424,7 @@ test('a segment is never written over another file', async (t) => {
     firstSequence: 1,
     lastSequence: 1,
     firstPacket: 1,
+    arrivedMs: performance.now(),
     release() {},
   });
   await again.close('stopped');

@@ -75,7 +75,7 @@ export class CaptureWriter {
     this.#appendedMs = performance.now();
     this.#enqueue(async () => {
       try {
-        await this.#rotate(slab.bytes.length);
+        await this.#rotate(slab.bytes.length, slab.arrivedMs);
         this.#segment ??= await this.#open(slab);
         await this.#segment.append(slab);
       } finally {
@@ -137,10 +137,10 @@ export class CaptureWriter {
     await this.#lastPublished?.manifest.catch(() => {});
   }
 
-  /** Called now and then: closes a segment that is old or idle. */
+  /** Called now and then, unless something is gathered: closes a segment that is old or idle. */
   tick(): void {
     if (this.#segment && !this.busy && rotationDue(this.#segment, this.#limits, performance.now(), 0)) {
-      this.#enqueue(() => this.#rotate(0));
+      this.#enqueue(() => this.#rotate(0, performance.now()));
     }
   }
 
@@ -175,8 +175,9 @@ export class CaptureWriter {
     });
   }
 
-  async #rotate(more: number): Promise<void> {
-    const due = this.#segment && rotationDue(this.#segment, this.#limits, performance.now(), more);
+  /** `now`: for what is to be appended when it came, for it may have been gathered long. */
+  async #rotate(more: number, now: number): Promise<void> {
+    const due = this.#segment && rotationDue(this.#segment, this.#limits, now, more);
     if (due) await this.#close(due, null);
   }
 
@@ -227,12 +228,12 @@ export class CaptureWriter {
     if (this.#syncing || this.#failed || !this.#unsynced) return;
     const sequence = this.#lastSequence;
     this.#unsynced = 0;
-    this.#syncedMs = performance.now();
     this.#syncing = (this.#segment?.sync() ?? Promise.resolve())
       .then(() => this.#events.acknowledge(sequence, false))
       .catch((e: Error) => this.#fail(e))
       .finally(() => {
         this.#syncing = undefined;
+        this.#syncedMs = performance.now();
         if (this.#unsynced && !this.#failed) this.#scheduleSync();
       });
   }
