@@ -66,6 +66,18 @@ describe('replay', { skip: lacksAddon || lacks('tshark', 'tcpdump', 'capinfos'),
     assert.deepEqual(sent.outputs, []);
   }
 
+  it('is sent whole when nobody reads any more what it says', async (t) => {
+    // Standard error is a pipe whose reader has ended.
+    const ended = await runAgent(
+      t,
+      ['-v', '-r', path('unread.pcap', pcapBytes(PACKETS)), ...collector.address, '--host-name', 'unread'],
+      { env: { RCAP_TOKEN: token }, prefix: ['bash', '-c', 'exec "$@" 2> >(exec true)', 'bash'] },
+    );
+    assert.equal(ended.code, 0);
+    const [output] = collector.published().filter((f) => f.startsWith(join(collector.captures, 'unread') + '/'));
+    assert.ok(readFileSync(output!).equals(pcapBytes(PACKETS)));
+  });
+
   describe('nothing to send', { concurrency: 3 }, () => {
     it('0 packets', async (t) => {
       assertNothing(await send(t, ['-r', path('none.pcap', pcapBytes([]))]), 0, /\b0 packets captured\n/);
