@@ -2,7 +2,7 @@
 import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
-import { type Capture, type Outcome, Run } from './agent/run.ts';
+import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import { exitCodeOf } from './errors.ts';
@@ -47,9 +47,22 @@ async function capture(flags: AgentFlags, log: Log): Promise<number> {
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
-    progress: (p) => view.update(p),
+    progress: (p) => {
+      view.update(p);
+      remind();
+    },
     trouble: (e) => log.error(e),
+    notice: (level, message, hint) => (level === 'info' ? log.info(message) : log.warning(message, hint)),
   });
+  let stopped = false;
+  let reminded = false;
+  /** Who asked for the end waits for a collector now, maybe for ever: says so, once. */
+  const remind = () => {
+    if (!stopped || reminded || !run.disconnected) return;
+    reminded = true;
+    const packets = plural(unacknowledged(run.ledger), 'not yet acknowledged');
+    log.warning(`${packets}; send the signal again (Ctrl-C) to give up`);
+  };
   const release = onSignals((signal, again) => {
     if (again) {
       log.warning('giving up: what is not acknowledged is lost');
@@ -57,6 +70,8 @@ async function capture(flags: AgentFlags, log: Log): Promise<number> {
     } else {
       log.debug(`${signal}: sending what is captured`);
       run.stop('stopped');
+      stopped = true;
+      remind();
     }
   });
   try {
@@ -90,8 +105,7 @@ function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
     log.warning(`${plural(unacknowledged(ledger), 'captured, but never acknowledged')}: lost`);
   else if (outcome.imbalance !== undefined && captures.length > 0)
     log.warning(`the ledger does not balance: ${outcome.imbalance}`);
-  if (outcome.errors.length > 0) return exitCodeOf(outcome.errors[0]);
-  return outcome.lost > 0 || outcome.imbalance !== undefined ? 3 : 0;
+  return exitCode(outcome);
 }
 
 /** Calls back at SIGINT, SIGTERM and SIGHUP; `again` from the second on. Returns what takes the handlers away. */

@@ -37,8 +37,19 @@ function print(text: string): number {
 
 async function run(flags: ServeFlags): Promise<number> {
   const log = new Log(PROGRAM, flags);
+  let asked = false;
   const stopped = new Promise<string>((resolve) => {
-    for (const s of ['SIGINT', 'SIGTERM'] as const) process.on(s, () => resolve(s));
+    for (const s of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(s, () => {
+        if (asked) {
+          log.warning('ending at once: what is not published is recovered at the next start');
+          process.exit(1);
+        }
+        asked = true;
+        log.info('stopping: publishing what there is');
+        resolve(s);
+      });
+    }
   });
   process.on('SIGHUP', () => {}); // the terminal may go, the collector stays
   try {

@@ -31,13 +31,16 @@ test('a block is measured up to the packet that reaches the count or the bytes',
         let end = BLOCK_HEAD;
         let taken = 0;
         let sum = 0;
+        let lastTimestamp = 0n;
         for (const p of packets) {
           if (taken >= count || sum >= bytes) break;
           end += packet(p).length;
           sum += p.data.length;
           taken++;
+          lastTimestamp = p.timestampNs;
         }
-        assert.deepEqual(measure(blockOf(packets), count, bytes), { end, packets: taken, packetBytes: sum });
+        const expected = { end, packets: taken, packetBytes: sum, lastTimestamp };
+        assert.deepEqual(measure(blockOf(packets), count, bytes), expected);
       },
     ),
   );
@@ -47,8 +50,8 @@ test('the longest packet is measured', () => {
   const long = { timestampNs: 1n, data: new Uint8Array(262_144), original: 0xffff_ffff };
   const block = blockOf([long, long]);
   const end = BLOCK_HEAD + packet(long).length;
-  assert.deepEqual(measure(block, 1, Infinity), { end, packets: 1, packetBytes: 262_144 });
-  assert.deepEqual(measure(block, Infinity, 262_144), { end, packets: 1, packetBytes: 262_144 });
+  assert.deepEqual(measure(block, 1, Infinity), { end, packets: 1, packetBytes: 262_144, lastTimestamp: 1n });
+  assert.deepEqual(measure(block, Infinity, 262_144), { end, packets: 1, packetBytes: 262_144, lastTimestamp: 1n });
   assert.equal(measure(block, Infinity, 262_145).packets, 2);
 });
 

@@ -25,6 +25,8 @@ export interface Block {
   packets: number;
   /** Sum of the captured lengths. */
   packetBytes: number;
+  /** Of the last packet, where that isn't the one that the block was filled up to. */
+  lastTimestamp?: bigint | undefined;
   /** Gives the memory back. Once, and nothing is read afterwards. */
   release(): void;
 }
@@ -46,7 +48,7 @@ export interface CaptureInfo {
 
 /** Timestamp of a block's first packet, nanoseconds since 1970. */
 export const firstTimestamp = (bytes: Uint8Array): bigint => timestampAt(bytes, 0);
-/** Timestamp of a block's last packet. */
+/** Timestamp of the last packet that a block was filled with. */
 export const lastTimestamp = (bytes: Uint8Array): bigint => timestampAt(bytes, 8);
 const timestampAt = (b: Uint8Array, at: number) => new DataView(b.buffer, b.byteOffset).getBigUint64(at, true);
 
@@ -58,18 +60,20 @@ export function measure(
   block: Block,
   packets: number,
   packetBytes: number,
-): { end: number; packets: number; packetBytes: number } {
+): { end: number; packets: number; packetBytes: number; lastTimestamp: bigint } {
   const b = block.bytes;
   let at = BLOCK_HEAD;
   let count = 0;
   let sum = 0;
+  let last = 0n;
   while (at < block.end && count < packets && sum < packetBytes) {
     const [length, body] = varint(b, at + 1);
     at = body + length;
+    last = timestampAt(b, body + 1);
     sum += dataLength(b, body, at);
     count++;
   }
-  return { end: at, packets: count, packetBytes: sum };
+  return { end: at, packets: count, packetBytes: sum, lastTimestamp: last };
 }
 
 function dataLength(b: Uint8Array, at: number, end: number): number {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileHeader } from '../formats/pcap.ts';
 import { records } from '../test/wire.ts';
-import { ownTraffic } from './filter.ts';
+import { OwnTraffic, ownTraffic } from './filter.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'rcap-filter-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -85,17 +85,84 @@ for (const [family, server, agent, stranger] of [
         'UDP there': { from: agent, to: server, ports: [40_000, 9000], protocol: 17 },
         'UDP back': { from: server, to: agent, ports: [9000, 40_000], protocol: 17 },
       };
-      assert.deepEqual(matched(ownTraffic(server, 9000), flows), ['there', 'back', 'another agent here']);
+      assert.deepEqual(matched(ownTraffic([[server, 9000]]), flows), ['there', 'back', 'another agent here']);
       const rest = Object.keys(flows).filter((f) => !['there', 'back', 'another agent here'].includes(f));
-      assert.deepEqual(matched(`not (${ownTraffic(server, 9000)})`, flows), rest);
+      assert.deepEqual(matched(`not (${ownTraffic([[server, 9000]])})`, flows), rest);
     },
   );
 }
 
 test('an address as the system shows it compiles: with a zone, or IPv4 mapped into IPv6', { skip: missing }, () => {
-  assert.equal(ownTraffic('::ffff:192.0.2.9', 443), ownTraffic('192.0.2.9', 443));
+  assert.equal(ownTraffic([['::ffff:192.0.2.9', 443]]), ownTraffic([['192.0.2.9', 443]]));
   for (const address of ['fe80::1%eth0', '::1', '127.0.0.1', '::ffff:192.0.2.9', '2001:db8::ffff:1']) {
-    const { status, stderr } = tcpdump('-y', 'EN10MB', '-d', `(tcp or arp) and not (${ownTraffic(address, 65_535)})`);
+    const { status, stderr } = tcpdump(
+      '-y',
+      'EN10MB',
+      '-d',
+      `(tcp or arp) and not (${ownTraffic([[address, 65_535]])})`,
+    );
     assert.equal(status, 0, `${address}: ${stderr}`);
   }
+});
+
+test('connections to several servers are left out together', { skip: missing }, () => {
+  const flow = (to: string, port: number): Flow => ({ from: '198.51.100.7', to, ports: [40_000, port] });
+  const flows = {
+    a: flow('192.0.2.9', 9000),
+    b: flow('192.0.2.10', 443),
+    c: flow('192.0.2.10', 9000),
+    d: flow('192.0.2.9', 443),
+  };
+  const both = ownTraffic([['192.0.2.9', 9000], ['192.0.2.10', 443]]); // prettier-ignore
+  assert.deepEqual(matched(both, flows), ['a', 'b']);
+  assert.deepEqual(matched(`tcp and not (${both})`, flows), ['c', 'd']);
+  assert.equal(ownTraffic([]), '');
+});
+
+test('what is tried is left out until that is settled; where a collector was verified, from then on', () => {
+  const own = new OwnTraffic();
+  assert.equal(own.filter, '');
+  assert.equal(own.attempt(['192.0.2.2', '::1'], 1), true);
+  assert.equal(own.filter, ownTraffic([['192.0.2.2', 1], ['::1', 1]])); // prettier-ignore
+  assert.equal(own.settle(undefined, 1), true);
+  assert.equal(own.filter, '');
+  own.attempt(['192.0.2.2', '::1'], 1);
+  assert.equal(own.settle('::1', 1), true);
+  const one = own.filter;
+  assert.equal(one, ownTraffic([['::1', 1]]));
+  assert.deepEqual([own.attempt(['::1'], 1), own.settle(undefined, 1), own.filter], [false, false, one]);
+  assert.equal(own.attempt(['::1'], 2), true);
+  assert.deepEqual([own.settle('', 2), own.filter], [true, one]);
+});
+
+test('the filter is the same whatever came first, and however an address is written', () => {
+  const places = [['192.0.2.1', 443], ['192.0.2.1', 9000], ['2001:db8::1', 1]] as const; // prettier-ignore
+  const filters = [places, places.toReversed()].map((list) => {
+    const own = new OwnTraffic();
+    for (const [address, port] of list) own.settle(address, port);
+    return own;
+  });
+  assert.equal(filters[0]!.filter, ownTraffic(places));
+  assert.equal(filters[1]!.filter, ownTraffic(places));
+  for (const address of ['2001:DB8::1', '2001:db8:0:0::1', '2001:db8::1%eth0']) {
+    assert.equal(filters[0]!.attempt([address], 1), false, address);
+  }
+});
+
+test('the last 64 are left out, and of a long answer no more', () => {
+  const own = new OwnTraffic();
+  own.settle('::1', 1);
+  own.settle('192.0.2.2', 1);
+  for (let i = 0; i < 63; i++) assert.equal(own.settle(`10.0.0.${i}`, 1), true);
+  assert.ok(!own.filter.includes('::1') && own.filter.includes('192.0.2.2'));
+  own.settle('192.0.2.2', 1);
+  own.settle('10.0.1.0', 1);
+  assert.ok(own.filter.includes('192.0.2.2'), 'what was used last stays');
+  const count = () => own.filter.match(/tcp dst port/g)!.length;
+  assert.equal(count(), 64);
+  const before = own.filter;
+  own.attempt(Array.from({ length: 1000 }, (_, i) => `172.16.${i >> 8}.${i & 255}`), 1); // prettier-ignore
+  assert.equal(count(), 64);
+  own.settle(undefined, 1);
+  assert.equal(own.filter, before);
 });

@@ -48,13 +48,17 @@ test('with a server alone, everything has its default', () => {
     count: undefined,
     bytes: undefined,
     durationMs: undefined,
-    server: { host: 'ir.corp', port: 9000 },
+    servers: [{ host: 'ir.corp', port: 9000 }],
     pin: undefined,
     ca: undefined,
     token: undefined,
     tokenFile: undefined,
     hostName: undefined,
+    giveUpMs: undefined,
+    maxRate: undefined,
     spoolBytes: 64 * 2 ** 20,
+    spoolDir: undefined,
+    spoolDiskBytes: 2 ** 30,
     spoolFull: undefined,
     verbose: false,
     quiet: false,
@@ -63,7 +67,8 @@ test('with a server alone, everything has its default', () => {
 });
 
 test('every option does something', () => {
-  const line = `-i eth0 -i 2 -s 96 -p -B 1M -c 5 --bytes 1G --duration 5m --server [::1]:443 --pin ${PIN} --token-file t
+  const line = `-i eth0 -i 2 -s 96 -p -B 1M -c 5 --bytes 1G --duration 5m --server [::1]:443 --server b --give-up 1h
+    --max-rate 10M/s --spool-dir d --spool-disk 2G --pin ${PIN} --token-file t
     --host-name h --spool 8M --spool-full wait -v --json not port 22`;
   assert.deepEqual(flags(line.split(/\s+/)), {
     ...flags(['--server', 'x']),
@@ -75,7 +80,14 @@ test('every option does something', () => {
     count: 5,
     bytes: 2 ** 30,
     durationMs: 300_000,
-    server: { host: '::1', port: 443 },
+    servers: [
+      { host: '::1', port: 443 },
+      { host: 'b', port: 9000 },
+    ],
+    giveUpMs: 3_600_000,
+    maxRate: 10 * 2 ** 20,
+    spoolDir: 'd',
+    spoolDiskBytes: 2 ** 31,
     pin: PIN,
     tokenFile: 't',
     hostName: 'h',
@@ -89,8 +101,7 @@ test('every option does something', () => {
 });
 
 test('options of later versions are unknown', () => {
-  for (const name of ['--spool-dir', '--spool-disk', '--give-up', '--http'])
-    refused([name, 'x'], /there is no such option/);
+  for (const name of ['--http', '--split']) refused([name, 'x'], /there is no such option/);
 });
 
 test('the filter is -f or the words at the end, not both', () => {
@@ -110,7 +121,9 @@ test('words beat a filter from the settings file', () => {
 
 test('the environment gives server and token, and flags beat it', () => {
   const environment = { RCAP_SERVER: 'e.corp:1', RCAP_TOKEN: 'secret' };
-  assert.deepEqual(flags([], environment).server, { host: 'e.corp', port: 1 });
+  assert.deepEqual(flags([], environment).servers, [{ host: 'e.corp', port: 1 }]);
+  const several = flags([], { RCAP_SERVER: 'a, b:1,[::1]:2' }).servers;
+  assert.deepEqual(several.map((x) => `${x.host} ${x.port}`), ['a 9000', 'b 1', '::1 2']); // prettier-ignore
   assert.equal(flags([], environment).token, 'secret');
   assert.equal(flags(['--token', 'other'], environment).token, 'other');
   const byFile = flags(['--token-file', 't'], environment);
@@ -120,12 +133,12 @@ test('the environment gives server and token, and flags beat it', () => {
 test('without a server there must be -w or -D; the error shows the line to type', () => {
   refused([], /could not send: no --server was given/, /rcap-agent --server HOST:PORT --pin/, {});
   refused(['-r', 'x.pcap'], /no --server/, undefined, {});
-  assert.equal(flags(['-w', 'x.pcap']).server, undefined);
+  assert.deepEqual(flags(['-w', 'x.pcap']).servers, []);
   assert.equal(flags(['-D']).listInterfaces, true);
 });
 
 test('-w beats a server from the environment, and conflicts with one on the command line', () => {
-  assert.equal(flags(['-w', 'x'], { RCAP_SERVER: 'x' }).server, undefined);
+  assert.deepEqual(flags(['-w', 'x'], { RCAP_SERVER: 'x' }).servers, []);
   refused(['-w', 'x', '--server', 'y'], /could not use '--write' and '--server' together/);
 });
 
@@ -139,6 +152,12 @@ test('what contradicts itself is refused', () => {
   refused(['-D', '-i', 'eth0'], /'--list-interfaces' and '--interface' together/, /rcap-agent -D/);
   refused(['-D', 'tcp'], /'--list-interfaces' and '--filter' together/);
   refused(['-i', 'eth0', '-i', 'eth0'], /'--interface eth0': it was given twice/);
+  refused(['--server', 'a', '--server', 'a:9000'], /'--server a:9000': it was given twice/);
+  refused(['--spool-disk', '2G'], /'--spool-disk' without '--spool-dir'/, /add --spool-dir DIR/);
+  for (const name of ['give-up', 'max-rate', 'spool', 'spool-dir', 'spool-disk']) {
+    const value = { 'give-up': '5m', 'max-rate': '1M/s' }[name] ?? '64M';
+    refused(['-w', 'x', `--${name}`, value], new RegExp(`'--${name}' and '--write' together`), undefined, {});
+  }
   assert.equal(flags(['-D', '--json', '-q']).json, true);
   assert.equal(flags(['-q', '--json', '--server', 'x']).quiet, true);
 });
@@ -159,6 +178,12 @@ test('values that are refused', () => {
     ['--buffer', '1'],
     ['--spool', '1'],
     ['--spool-full', 'explode'],
+    ['--spool-disk', '1M'],
+    ['--give-up', '0s'],
+    ['--give-up', '10'],
+    ['--max-rate', '1K'],
+    ['--max-rate', '10M/m'],
+    ['--max-rate', '/s'],
     ['--server', 'https://x'],
     ['--server', 'x:0'],
     ['--pin', 'sha256/x'],

@@ -6,6 +6,7 @@ import { parse } from '../options/parse.ts';
 import { refuseHostName, refusePin } from '../options/refuse.ts';
 import type { Command, Option } from '../options/table.ts';
 import { type Address, MAX_TIMER_MS } from '../options/units.ts';
+import { serverText } from '../wire/link.ts';
 
 const CAPTURE = 'What to capture';
 const STOP = 'When to stop (what comes first)';
@@ -125,10 +126,11 @@ const OPTIONS = [
     kind: 'address',
     value: 'HOST:PORT',
     defaultPort: 9000,
+    repeatable: true,
     env: 'RCAP_SERVER',
     group: COLLECTOR,
     help: 'the rcap-collector to send to',
-    more: 'Port 9000 if left out; an IPv6 address in brackets.',
+    more: 'Port 9000 if left out; an IPv6 address in brackets. Of several, the first that answers is taken, and after it is lost the first that answers then.',
   },
   {
     name: 'pin',
@@ -174,6 +176,28 @@ const OPTIONS = [
     defaultWords: "the system's host name",
   },
   {
+    name: 'give-up',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1,
+    max: MAX_TIMER_MS,
+    group: COLLECTOR,
+    help: 'end when there is no connection for this time',
+    more: 'What is not acknowledged by then is lost, and counted. Only a connection that got something acknowledged, or lasted 10 s, makes it start anew.',
+    defaultWords: 'each server is tried once at the start; after the first connection, for ever',
+  },
+  {
+    name: 'max-rate',
+    kind: 'rate',
+    value: 'SIZE/s',
+    min: 4096,
+    max: 2 ** 40,
+    group: COLLECTOR,
+    help: 'send at most this many bytes a second',
+    more: '10M/s, or 10M. Evenly: never more than 100 ms worth at once (or 4096 bytes, if that is more). TLS and TCP add a few percent.',
+    defaultWords: 'without limit',
+  },
+  {
     name: 'spool',
     kind: 'size',
     value: 'SIZE',
@@ -184,12 +208,31 @@ const OPTIONS = [
     help: 'memory for it',
   },
   {
+    name: 'spool-dir',
+    kind: 'text',
+    value: 'DIR',
+    group: SPOOL,
+    help: 'a folder for what memory cannot hold',
+    more: 'Made if it is missing; only its owner may have access. Packets lie there encrypted, with a key that is in memory only, in files that have no name: the folder looks empty, and whatever ends the agent, nothing is left.',
+    defaultWords: 'nothing is written on this host',
+  },
+  {
+    name: 'spool-disk',
+    kind: 'size',
+    value: 'SIZE',
+    min: 2 ** 24,
+    max: 2 ** 44,
+    default: '1G',
+    group: SPOOL,
+    help: 'how much to keep in that folder at most',
+  },
+  {
     name: 'spool-full',
     kind: 'choice',
     value: 'wait|drop',
     choices: ['wait', 'drop'],
     group: SPOOL,
-    help: 'when that is full, wait or drop the oldest',
+    help: 'when all that is full, wait or drop the oldest',
     more: 'While it waits the kernel drops what its buffer cannot hold. Either way the loss is counted.',
     defaultWords: 'drop for a live capture, wait for a file',
   },
@@ -226,7 +269,8 @@ export const AGENT = {
   rcap-agent --server ir.corp -i eth0 -i eth1 --duration 10m not port 22
   rcap-agent -D
 
-Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 done, but packets were lost (the numbers are printed).`,
+Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
+ended it with packets captured (the numbers are printed).`,
 } as const satisfies Command<typeof OPTIONS>;
 
 export interface AgentFlags {
@@ -244,14 +288,19 @@ export interface AgentFlags {
   count: number | undefined;
   bytes: number | undefined;
   durationMs: number | undefined;
-  /** There whenever something is to be sent. */
-  server: Address | undefined;
+  /** At least one whenever something is to be sent. */
+  servers: Address[];
   pin: string | undefined;
   ca: string | undefined;
   token: string | undefined;
   tokenFile: string | undefined;
   hostName: string | undefined;
+  giveUpMs: number | undefined;
+  /** Bytes a second. */
+  maxRate: number | undefined;
   spoolBytes: number;
+  spoolDir: string | undefined;
+  spoolDiskBytes: number;
   spoolFull: 'wait' | 'drop' | undefined;
   verbose: boolean;
   quiet: boolean;
@@ -282,13 +331,17 @@ export function readAgentFlags(argv: readonly string[], environment: Environment
     count: values.count,
     bytes: values.bytes,
     durationMs: values.duration,
-    server: values.server,
+    servers: values.server,
     pin: values.pin,
     ca: values.ca,
     token: values.token,
     tokenFile: values['token-file'],
     hostName: values['host-name'],
+    giveUpMs: values['give-up'],
+    maxRate: values['max-rate'],
     spoolBytes: values.spool,
+    spoolDir: values['spool-dir'],
+    spoolDiskBytes: values['spool-disk'],
     spoolFull: values['spool-full'],
     verbose: values.verbose,
     quiet: values.quiet,
@@ -313,6 +366,8 @@ function filterOf(meant: MeantAgent, words: string[]): string {
 const BESIDE_LIST = new Set(['list-interfaces', 'verbose', 'quiet', 'json', 'settings']);
 /** A file has its own, or none. */
 const LIVE_ONLY = ['snaplen', 'buffer', 'no-promiscuous'];
+/** What is written here is sent nowhere. */
+const SEND_ONLY = ['give-up', 'max-rate', 'spool', 'spool-dir', 'spool-disk', 'spool-full'];
 
 function checkTogether(meant: MeantAgent, words: boolean): void {
   const { values, origins } = meant;
@@ -330,12 +385,22 @@ function checkTogether(meant: MeantAgent, words: boolean): void {
   either(meant, 'verbose', 'quiet');
   const live = values.read === undefined ? undefined : LIVE_ONLY.find(isFlag);
   if (live !== undefined) throw usageError(`could not use '--${live}' and '--read' together`, `leave out --${live}`);
-  const twice = values.interface.find((name, at) => values.interface.indexOf(name) !== at);
-  if (twice !== undefined) throw usageError(`could not use '--interface ${twice}': it was given twice`);
-  if (values.server === undefined && values.write === undefined && !values['list-interfaces']) {
+  const send = values.write === undefined ? undefined : SEND_ONLY.find(isFlag);
+  if (send !== undefined) throw usageError(`could not use '--${send}' and '--write' together`, `leave out --${send}`);
+  if (isFlag('spool-disk') && values['spool-dir'] === undefined) {
+    throw usageError("could not use '--spool-disk' without '--spool-dir'", 'add --spool-dir DIR');
+  }
+  refuseTwice('interface', values.interface);
+  refuseTwice('server', values.server.map(serverText));
+  if (values.server.length === 0 && values.write === undefined && !values['list-interfaces']) {
     throw usageError(
       'could not send: no --server was given',
       'rcap-agent --server HOST:PORT --pin sha256/... --token-file FILE (the collector prints that line), or -w FILE to keep it here',
     );
   }
+}
+
+function refuseTwice(name: string, texts: string[]): void {
+  const twice = texts.find((text, at) => texts.indexOf(text) !== at);
+  if (twice !== undefined) throw usageError(`could not use '--${name} ${twice}': it was given twice`);
 }

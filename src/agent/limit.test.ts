@@ -32,12 +32,14 @@ test('the packet that reaches the count is the last one, counted over blocks', (
     packets: 3,
     packetBytes: 60,
     end: block.end,
+    lastTimestamp: 1n,
     reached: 'count',
   });
   assert.deepEqual(admit({ packets: 8, packetBytes: 0 }, { count: 10 }, block), {
     packets: 2,
     packetBytes: 30,
     end: blockOf([10, 20]).end,
+    lastTimestamp: 1n,
     reached: 'count',
   });
 });
@@ -49,12 +51,14 @@ test('the packet that reaches the bytes is the last one, and is whole', () => {
     packets: 3,
     packetBytes: 60,
     end: block.end,
+    lastTimestamp: 1n,
     reached: 'bytes',
   });
   assert.deepEqual(admit(NONE, { bytes: 11 }, block), {
     packets: 2,
     packetBytes: 30,
     end: blockOf([10, 20]).end,
+    lastTimestamp: 1n,
     reached: 'bytes',
   });
 });

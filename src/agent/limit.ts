@@ -13,12 +13,12 @@ export interface Taken {
   packetBytes: number;
 }
 
+export interface Admitted extends Taken, Pick<Block, 'end' | 'lastTimestamp'> {
+  reached?: 'count' | 'bytes';
+}
+
 /** How much of a block still belongs to the run, and which limit ends it with this block. */
-export function admit(
-  taken: Taken,
-  limits: Limits,
-  block: Block,
-): Taken & { end: number; reached?: 'count' | 'bytes' } {
+export function admit(taken: Taken, limits: Limits, block: Block): Admitted {
   const packets = (limits.count ?? Infinity) - taken.packets;
   const packetBytes = (limits.bytes ?? Infinity) - taken.packetBytes;
   if (block.packets < packets && block.packetBytes < packetBytes) return block;

@@ -2,10 +2,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { arch, hostname, platform } from 'node:os';
 import { RcapError, usageError } from '../errors.ts';
+import type { Server } from '../wire/link.ts';
 import type { Trust } from '../wire/tls.ts';
 import type { AgentFlags } from './flags.ts';
 import type { Limits } from './limit.ts';
-import type { Server } from './uplink.ts';
 
 export interface Plan {
   /** What `-i` said, or empty for the default. */
@@ -18,10 +18,20 @@ export interface Plan {
   bufferBytes: number;
   limits: Limits;
   durationMs: number | undefined;
-  upload: { server: Server; trust: Trust; token: string } | undefined;
+  upload: Upload | undefined;
   host: { name: string; system: string };
   spoolBytes: number;
   spoolFull: 'wait' | 'drop';
+}
+
+export interface Upload {
+  servers: Server[];
+  trust: Trust;
+  token: string;
+  giveUpMs: number | undefined;
+  /** Bytes a second. */
+  maxRate: number | undefined;
+  spoolDisk: { folder: string; bytes: number } | undefined;
 }
 
 export function makePlan(flags: AgentFlags): Plan {
@@ -38,12 +48,18 @@ export function makePlan(flags: AgentFlags): Plan {
     bufferBytes: flags.bufferBytes,
     limits: { count: flags.count, bytes: flags.bytes },
     durationMs: flags.durationMs,
-    upload: flags.server && { server: flags.server, trust: trustOf(flags), token: tokenOf(flags) },
+    upload: flags.servers.length > 0 ? uploadOf(flags) : undefined,
     host: { name: flags.hostName ?? hostname(), system: `${platform()} ${arch()}` },
     spoolBytes: flags.spoolBytes,
     // A file waits for the collector; a live capture loses its oldest packets rather than its newest.
     spoolFull: flags.spoolFull ?? (flags.read === undefined ? 'drop' : 'wait'),
   };
+}
+
+function uploadOf(flags: AgentFlags): Upload {
+  const { servers, giveUpMs, maxRate, spoolDir, spoolDiskBytes } = flags;
+  const spoolDisk = spoolDir === undefined ? undefined : { folder: spoolDir, bytes: spoolDiskBytes };
+  return { servers, trust: trustOf(flags), token: tokenOf(flags), giveUpMs, maxRate, spoolDisk };
 }
 
 function sameFile(a: string, b: string): boolean {

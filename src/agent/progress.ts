@@ -19,7 +19,7 @@ export function progressView(
   if (mode.quiet) return { update() {}, clear() {} };
   if (mode.json)
     return {
-      update: (p) => log.info('progress', { ...p.ledger, spoolHeld: p.spoolHeld, seconds: p.seconds }),
+      update: ({ ledger, ...state }) => log.info('progress', { ...ledger, ...state }),
       clear() {},
     };
   const rate = rateOf();
@@ -61,15 +61,17 @@ function rateOf(): (p: Progress) => number {
   };
 }
 
-export function progressLine({ ledger: l, spoolHeld }: Progress, rate: number): string {
+export function progressLine({ ledger: l, ...state }: Progress, rate: number): string {
   const dropped = l.droppedByKernel + l.droppedByInterface + l.droppedBySpool;
   return [
     `${l.captured - l.discarded} packets`,
     sizeText(l.capturedBytes),
     `${Math.round(rate)}/s`,
     `${dropped} dropped`,
-    `spool ${sizeText(spoolHeld)}`,
+    `spool ${sizeText(state.spoolHeld)}${state.spoolOnDisk ? ` and ${sizeText(state.spoolOnDisk)} on disk` : ''}`,
     `${l.acknowledged} acknowledged`,
+    ...(state.connected ? [] : ['not connected']),
+    ...(state.behind ? ['the collector is behind'] : []),
   ].join(', ');
 }
 

@@ -5,13 +5,16 @@ import { findInterface, interfaceOf } from '../capture/interfaces.ts';
 import { openLive } from '../capture/live.ts';
 import { openReplay } from '../capture/replay.ts';
 import type { Addon, Pool, Source, SourceHandlers } from '../capture/source.ts';
-import { RcapError } from '../errors.ts';
+import { systemClock } from '../clock.ts';
+import { exitCodeOf, RcapError } from '../errors.ts';
 import { emptyLedger, imbalance, type Ledger, lost, sum } from '../ledger.ts';
 import type { Block, CaptureInfo } from '../packet.ts';
-import { ownTraffic } from './filter.ts';
-import { admit, type Taken } from './limit.ts';
+import { tlsDial } from '../wire/dial.ts';
+import { Exclusion } from './exclusion.ts';
+import { admit, type Admitted, type Taken } from './limit.ts';
+import { Outage } from './outage.ts';
 import type { Plan } from './plan.ts';
-import { type Sink, uploadSink } from './sink.ts';
+import { type Sink, type SinkEvents, type SinkState, uploadSink } from './sink.ts';
 import { fileSink } from './write.ts';
 
 /** Blocks that a source may hold beside what is spooled: what it gathers, and what is on the way to the spool. */
@@ -36,11 +39,12 @@ export interface RunEvents {
   progress(state: Progress): void;
   /** Something that a user should know of; the run goes on. */
   trouble(error: RcapError): void;
+  /** How the connection fares, and what else changes, in words. */
+  notice(level: 'warning' | 'info', message: string, hint?: string): void;
 }
 
-export interface Progress {
+export interface Progress extends SinkState {
   ledger: Ledger;
-  spoolHeld: number;
   /** Seconds since the start. */
   seconds: number;
 }
@@ -53,6 +57,13 @@ export interface Outcome {
   /** Why the books don't balance, if they don't. */
   imbalance: string | undefined;
   lost: number;
+}
+
+/** 1 when it failed; 3 when packets were lost, or it gave up after it was connected: then the numbers say what arrived. */
+export function exitCode({ ledger, errors, lost: packets, imbalance: unbalanced }: Omit<Outcome, 'captures'>): number {
+  const failed = errors.find((e) => e.code !== 'GIVEN_UP' || ledger.captured === 0);
+  if (failed) return exitCodeOf(failed);
+  return errors.length > 0 || packets > 0 || unbalanced !== undefined ? 3 : 0;
 }
 
 interface OpenSource {
@@ -74,6 +85,7 @@ export class Run {
   #sink!: Sink;
   #reason = '';
   #givenUp = false;
+  readonly #exclusion: Exclusion<OpenSource>;
   #over = false;
   #resolve!: () => void;
   readonly #finished = new Promise<void>((resolve) => (this.#resolve = resolve));
@@ -82,6 +94,16 @@ export class Run {
     this.#plan = plan;
     this.#addon = addon;
     this.#events = events;
+    this.#exclusion = new Exclusion({
+      clock: systemClock,
+      // A file doesn't hold our connection, and a capture that is to end needs no other filter.
+      running: () => (plan.read !== undefined || this.#reason ? [] : this.#sources.filter((s) => !s.ended)),
+      changed: (where, effectiveFilter) => this.#filterChanged(where, effectiveFilter),
+      // One that ends meanwhile needs it no more.
+      failed: ({ ended }, error) => {
+        if (!ended && !this.#reason) events.trouble(error);
+      },
+    });
   }
 
   /** Runs to the end. Rejects when nothing could be started. */
@@ -90,15 +112,7 @@ export class Run {
     const spoolBytes = plan.read === undefined ? plan.spoolBytes : Math.min(plan.spoolBytes, READ_AHEAD);
     const reserve = RESERVE_BLOCKS * Math.max(2, plan.interfaces.length);
     const pool = this.#addon.createPool(Math.ceil(spoolBytes / this.#addon.BLOCK_BYTES) + reserve);
-    const sinkEvents = {
-      acknowledged: (capture: number, packets: number, ended: boolean) => this.#acknowledged(capture, packets, ended),
-      stop: (reason: string) => this.stop(reason),
-      failed: (error: RcapError) => this.#fail(error),
-    };
-    const sink = plan.upload
-      ? uploadSink(plan.upload, plan, spoolBytes, randomBytes(16), sinkEvents)
-      : fileSink(plan.write!, sinkEvents);
-    this.#sink = sink;
+    const sink = (this.#sink = this.#makeSink(spoolBytes));
     // A file doesn't depend on the connection: read ahead while that is set up.
     if (plan.read !== undefined)
       this.#open((h) => openReplay(this.#addon, pool, { file: plan.read!, filter: plan.filter }, h));
@@ -118,9 +132,44 @@ export class Run {
     }
     this.#count();
     await sink.close(this.#givenUp);
-    const ledger = sum(this.#captures.map((c) => c.ledger));
+    const { ledger } = this;
     const unbalanced = this.#captures.map((c) => imbalance(c.ledger)).find((x) => x !== undefined);
     return { captures: this.#captures, ledger, errors: this.#errors, imbalance: unbalanced, lost: lost(ledger) };
+  }
+
+  #makeSink(spoolBytes: number): Sink {
+    const { upload, write } = this.#plan;
+    const outage = new Outage(systemClock);
+    const notice = (level: 'warning' | 'info', message: string | undefined, hint?: string) => {
+      if (message !== undefined) this.#events.notice(level, message, hint);
+    };
+    const events: SinkEvents = {
+      acknowledged: (capture, packets, ended) => this.#acknowledged(capture, packets, ended),
+      stop: (reason) => this.stop(reason),
+      failed: (error) => this.#fail(error),
+      trouble: (error) => this.#events.trouble(error),
+      lost: (error, retryMs) => notice('warning', outage.lost(error, retryMs), error.hint),
+      connected: (...how) => notice('info', outage.connected(...how)),
+      unreached: (error) => notice('warning', error.message, error.hint),
+      status: (behind, reason) => notice(behind ? 'warning' : 'info', outage.status(behind, reason)),
+    };
+    if (!upload) return fileSink(write!, events);
+    const dial = tlsDial(upload.trust, this.#exclusion);
+    return uploadSink(upload, this.#plan, spoolBytes, randomBytes(16), { dial, clock: systemClock, random: Math.random }, events); // prettier-ignore
+  }
+
+  /** For people now, and for the collector from the next connection on. */
+  #filterChanged({ source, captures }: OpenSource, effectiveFilter: string): void {
+    for (const { info } of captures.values()) info.effectiveFilter = effectiveFilter;
+    this.#events.notice('info', `filter on ${source.label} is now: ${effectiveFilter || 'none'}`);
+  }
+
+  /** It goes on, without a connection. */
+  get disconnected(): boolean {
+    return !this.#over && !this.#sink.state().connected;
+  }
+  get ledger(): Ledger {
+    return sum(this.#captures.map((c) => c.ledger));
   }
 
   /** Ends the captures; what was captured is still delivered and acknowledged. */
@@ -143,13 +192,13 @@ export class Run {
     this.#resolve();
   }
 
-  #openInterfaces(pool: Pool, connection: Connection | undefined): void {
+  #openInterfaces(pool: Pool, localAddress: string | undefined): void {
     const plan = this.#plan;
     const list = this.#addon.interfaces();
     const chosen = plan.interfaces.length
       ? plan.interfaces.map((w) => findInterface(list, w))
-      : [defaultInterface(list, connection)];
-    const exclusion = connection ? ownTraffic(connection.remoteAddress, connection.remotePort) : '';
+      : [defaultInterface(list, localAddress)];
+    const exclusion = this.#exclusion.filter;
     for (const device of new Set(chosen)) {
       const { filter, snaplen, promiscuous, bufferBytes } = plan;
       this.#open((h) =>
@@ -160,14 +209,14 @@ export class Run {
 
   #open(open: (h: SourceHandlers) => Source): void {
     const captures = new Map<number, Capture>();
-    const entry: Partial<OpenSource> & { captures: Map<number, Capture> } = { captures, ended: false };
     // Handlers run only after this turn of the event loop, when the entry is complete.
-    entry.source = open({
+    const source = open({
       capture: (id, info) => this.#capture(captures, id, info),
       block: (id, block) => this.#block(captures.get(id)!, block),
-      end: (error) => this.#ended(entry as OpenSource, error),
+      end: (error) => this.#ended(entry, error),
     });
-    this.#sources.push(entry as OpenSource);
+    const entry: OpenSource = { source, captures, ended: false };
+    this.#sources.push(entry);
   }
 
   #capture(captures: Map<number, Capture>, id: number, info: CaptureInfo): void {
@@ -245,8 +294,8 @@ export class Run {
     this.#count();
     for (const c of this.#captures) if (!c.ending) this.#sink.counters(c);
     this.#events.progress({
-      ledger: sum(this.#captures.map((c) => c.ledger)),
-      spoolHeld: this.#sink.held(),
+      ledger: this.ledger,
+      ...this.#sink.state(),
       seconds: (performance.now() - this.#started) / 1000,
     });
   }
@@ -279,17 +328,11 @@ export class Run {
   }
 }
 
-const NOTHING: Taken & { end: number; reached?: 'count' | 'bytes' } = { packets: 0, packetBytes: 0, end: 0 };
-
-export interface Connection {
-  localAddress: string;
-  remoteAddress: string;
-  remotePort: number;
-}
+const NOTHING: Admitted = { packets: 0, packetBytes: 0, end: 0 };
 
 /** The interface that routes to the collector; without a collector the first that libpcap would take. */
-function defaultInterface(list: Interface[], connection: Connection | undefined): Interface {
-  const found = connection ? interfaceOf(list, connection.localAddress.replace(/^::ffff:/, '')) : list[0];
+function defaultInterface(list: Interface[], localAddress: string | undefined): Interface {
+  const found = localAddress === undefined ? list[0] : interfaceOf(list, localAddress.replace(/^::ffff:/, ''));
   if (found) return found;
   throw new RcapError('NO_SUCH_INTERFACE', 'could not choose an interface', {
     hint: "name one with -i; 'rcap-agent -D' lists them",

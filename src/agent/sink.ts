@@ -1,22 +1,36 @@
 /** Where blocks go: the collector (through spool and uplink) or, in write.ts, a local file. */
-import type { RcapError } from '../errors.ts';
+import type { Clock } from '../clock.ts';
+import { RcapError } from '../errors.ts';
 import type { Block } from '../packet.ts';
-import { rcap } from '../wire/messages.js';
 import { VERSION } from '../version.ts';
-import type { Plan } from './plan.ts';
-import type { Capture, Connection } from './run.ts';
+import { PROTOCOL } from '../wire/frame.ts';
+import type { Dial } from '../wire/link.ts';
+import { rcap } from '../wire/messages.js';
+import type { Plan, Upload } from './plan.ts';
+import type { Capture } from './run.ts';
+import { SpoolDisk } from './spool-disk.ts';
 import { Spool } from './spool.ts';
-import { PROTOCOL, Uplink } from './uplink.ts';
+import { Uplink, type UplinkEvents } from './uplink.ts';
 
-export interface SinkEvents {
+export interface SinkEvents extends Omit<UplinkEvents, 'acknowledged'> {
   acknowledged(capture: number, packets: number, ended: boolean): void;
-  stop(reason: string): void;
-  failed(error: RcapError): void;
+  /** Something that a user should know of; the run goes on. */
+  trouble(error: RcapError): void;
+}
+
+/** How a sink stands. */
+export interface SinkState {
+  /** Bytes that wait for an acknowledgement, in memory and on disk. */
+  spoolHeld: number;
+  spoolOnDisk: number;
+  connected: boolean;
+  /** The collector takes less than comes. */
+  behind: boolean;
 }
 
 export interface Sink {
-  /** Connects, or opens the file. Captures and blocks that come earlier wait. */
-  open(): Promise<Connection | undefined>;
+  /** Connects, or opens the file; the address that we have there. Captures and blocks that come earlier wait. */
+  open(): Promise<string | undefined>;
   start(capture: Capture): void;
   /** Takes the block over. */
   add(capture: Capture, block: Block): void;
@@ -25,66 +39,99 @@ export interface Sink {
   counters(capture: Capture): void;
   /** Brings what the sink counts into the capture's ledger. */
   count(capture: Capture): void;
-  /** Bytes that wait. */
-  held(): number;
+  state(): SinkState;
   close(abort: boolean): Promise<void>;
 }
 
-/** Entries that wait to be sent, beyond which counters are left out. */
-const MANY = 16;
+/** What a simulation replaces. */
+export interface SinkDeps {
+  dial: Dial;
+  clock: Clock;
+  /** 0 to 1. */
+  random: () => number;
+}
+
+/** Captures that a collector lets one agent have at a time. */
+const MAX_OPEN = 256;
+/** Longest reason of an end, characters. */
+const MAX_REASON = 1000;
 
 export function uploadSink(
-  upload: NonNullable<Plan['upload']>,
-  plan: Plan,
+  upload: Omit<Upload, 'trust'>,
+  plan: Pick<Plan, 'host' | 'spoolFull'>,
   spoolBytes: number,
   run: Uint8Array,
+  deps: SinkDeps,
   events: SinkEvents,
 ): Sink {
-  const spool = new Spool(spoolBytes, plan.spoolFull);
-  let uplink: Uplink | undefined;
-  let closed!: () => void;
-  const over = new Promise<void>((resolve) => (closed = resolve));
-  const note = (capture: Capture, message: rcap.v1.IAgentMessage) => {
-    spool.note(capture.number, rcap.v1.AgentMessage.encodeDelimited(message).finish());
-    uplink?.pump();
-  };
-  return {
-    async open() {
-      const hello = {
-        protocol: PROTOCOL,
-        run,
-        host: plan.host,
-        agent: `rcap-agent ${VERSION}`,
-        clockNs: BigInt(Date.now()) * 1_000_000n,
-        token: upload.token,
-      };
-      uplink = await Uplink.connect(upload.server, upload.trust, hello, spool, {
-        ack: (capture, sequence, ended) => events.acknowledged(capture, spool.acknowledge(capture, sequence), ended),
-        stop: (reason) => events.stop(reason || 'the collector asked'),
-        closed: (error) => {
-          closed();
-          if (error) events.failed(error);
-        },
-      });
-      uplink.pump();
-      return { localAddress: uplink.localAddress, remoteAddress: uplink.remoteAddress, remotePort: upload.server.port };
+  const { clock } = deps;
+  const { spoolDisk, servers, giveUpMs, maxRate, token } = upload;
+  const disk = spoolDisk && new SpoolDisk(spoolDisk.folder, spoolDisk.bytes, clock, (e) => events.trouble(e));
+  const spool = new Spool({
+    limit: spoolBytes,
+    whenFull: plan.spoolFull,
+    disk,
+    ready: () => uplink.pump(),
+    trouble: (e) => events.trouble(e),
+  });
+  let behind = false;
+  const hello = () => ({
+    protocol: PROTOCOL,
+    run,
+    host: plan.host,
+    agent: `rcap-agent ${VERSION}`,
+    clockNs: BigInt(clock.date()) * 1_000_000n,
+    token,
+  });
+  const uplink = new Uplink({
+    ...deps,
+    servers,
+    hello,
+    spool,
+    giveUpMs,
+    maxRate,
+    events: {
+      ...events,
+      acknowledged: (a) => events.acknowledged(a.capture, a.packets, a.ended),
+      stop: (reason) => events.stop(reason || 'the collector asked'),
+      status: (b, reason) => events.status((behind = b), reason),
+      lost: (error, retryMs) => {
+        behind = false;
+        events.lost(error, retryMs);
+      },
     },
+  });
+  return {
+    open: () => uplink.start(),
     start(capture) {
-      const { effectiveFilter, ...info } = capture.info;
-      note(capture, { captureStart: { capture: capture.number, ...info, effectiveFilter, timestampDigits: 9 } });
+      if (spool.open === MAX_OPEN) {
+        events.failed(new RcapError('LIMIT', `could not send more than ${MAX_OPEN} captures at a time`));
+        return;
+      }
+      // What it says of the filter may have changed by the next connection.
+      const message = () => encode({ captureStart: { capture: capture.number, ...capture.info, timestampDigits: 9 } });
+      spool.start(capture.number, message);
+      uplink.pump();
     },
     add(capture, block) {
       spool.add(capture.number, block);
-      uplink?.pump();
+      uplink.pump();
     },
     end(capture, reason) {
-      const lastSequence = spool.lastSequence(capture.number);
-      this.count(capture);
-      note(capture, { captureEnd: { capture: capture.number, reason, counters: countersOf(capture), lastSequence } });
+      spool.end(capture.number, () => {
+        this.count(capture);
+        const lastSequence = spool.lastSequence(capture.number);
+        const counters = countersOf(capture);
+        return encode({
+          captureEnd: { capture: capture.number, reason: reason.slice(0, MAX_REASON), counters, lastSequence },
+        });
+      });
+      uplink.pump();
     },
     counters(capture) {
-      // Behind a full spool they would be old when they arrive; the packets themselves are a sign of life.
-      if (spool.waiting < MANY) note(capture, { counters: countersOf(capture) });
+      if (!uplink.connected) return;
+      spool.counters(capture.number, () => encode({ counters: countersOf(capture) }));
+      uplink.pump();
     },
     count(capture) {
       const { ledger } = capture;
@@ -93,15 +140,16 @@ export function uploadSink(
       ledger.sent = ledger.captured - ledger.discarded - dropped.packets;
       ledger.sentBytes = ledger.capturedBytes - dropped.packetBytes;
     },
-    held: () => spool.held,
+    state: () => ({ spoolHeld: spool.held, spoolOnDisk: spool.heldOnDisk, connected: uplink.connected, behind }),
     async close(abort) {
-      if (!uplink) return;
       if (abort) uplink.abort();
-      else uplink.close();
-      await over;
+      else await uplink.close();
+      disk?.close();
     },
   };
 }
+
+const encode = (message: rcap.v1.IAgentMessage) => rcap.v1.AgentMessage.encodeDelimited(message).finish();
 
 function countersOf(capture: Capture): rcap.v1.ICounters {
   const { acknowledged: _, ...counters } = capture.ledger;

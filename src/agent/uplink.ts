@@ -1,266 +1,223 @@
-/** The one connection to the collector: opened, verified, greeted; then it sends what the spool has, one write at a time. */
-import { type TLSSocket, connect } from 'node:tls';
+/**
+ * Keeps a connection to a collector, for as long as the run lasts. What is lost with one is sent again on the next; the
+ * spool knows what that is.
+ * After a connection is lost, and after each round over the servers that reached none, it waits a random time, up to 0.25 s
+ * first, up to twice as much after each failure, and up to 15 s at most (exponential back-off with full jitter, so that a
+ * thousand agents don't come back in the same second); from the start again once a connection has got something
+ * acknowledged, or has lasted for 10 s. The servers are tried in their order, each round from the first.
+ */
+import type { Clock, Timer } from '../clock.ts';
 import { RcapError } from '../errors.ts';
-import { MAX_COLLECTOR_MESSAGE } from '../packet.ts';
-import { ProtocolError, writeBatchHeader } from '../wire/frame.ts';
-import { rcap } from '../wire/messages.js';
-import { Receiver, regionBytes } from '../wire/receiver.ts';
-import { type Trust, connectOptions, verifyPeer } from '../wire/tls.ts';
-import type { Spool } from './spool.ts';
+import { type Dial, type Server, serverText } from '../wire/link.ts';
+import type { rcap } from '../wire/messages.js';
+import { Connection, isFinal } from './connection.ts';
+import { Pace } from './pace.ts';
+import type { Acknowledged, Spool } from './spool.ts';
 
-const { AgentMessage, CollectorMessage } = rcap.v1;
+const FIRST_WAIT_MS = 250;
+const LONGEST_WAIT_MS = 15_000;
+/** A connection that lasted so long was a good one, ms. */
+const GOOD_MS = 10_000;
 
-/** Version of the protocol. */
-export const PROTOCOL = 1;
-/** How long connecting, TLS and the collector's answer to Hello may take together, ms. */
-const CONNECT_TIMEOUT_MS = 10_000;
-/** Silence after which TCP asks whether the collector is still there, ms. */
-const KEEP_ALIVE_MS = 10_000;
-
-export interface Server {
-  host: string;
-  port: number;
+export interface UplinkOptions {
+  /** At least one. */
+  servers: readonly Server[];
+  dial: Dial;
+  clock: Clock;
+  /** 0 to 1. */
+  random: () => number;
+  /** All but what the spool knows. */
+  hello: () => rcap.v1.IHello;
+  spool: Spool;
+  /**
+   * Without a connection for so long, the run fails; one that wasn't good only interrupts that. Left out: one round at the
+   * start, for ever afterwards.
+   */
+  giveUpMs?: number | undefined;
+  /** Bytes a second. */
+  maxRate?: number | undefined;
+  events: UplinkEvents;
 }
 
 export interface UplinkEvents {
-  ack(capture: number, sequence: number, ended: boolean): void;
+  acknowledged(what: Acknowledged): void;
   /** The collector asks the agent to end. */
   stop(reason: string): void;
-  /** The connection is over; `error` says why unless `close` was called. */
-  closed(error?: RcapError): void;
+  /** What a collector says about itself, each time that it does. */
+  status(behind: boolean, reason: string): void;
+  /** `outageMs` is how long there was no connection, nothing for the first; `waiting` packets are to be sent. */
+  connected(server: string, outageMs: number | undefined, waiting: number): void;
+  /** A connection is lost, or no server was reached; the next try follows. */
+  lost(error: RcapError, retryMs: number): void;
+  /** Of several servers none was reached, and another one's error is the one that is told. */
+  unreached?(error: RcapError): void;
+  /** There will be no connection any more. */
+  failed(error: RcapError): void;
 }
 
 export class Uplink {
-  readonly collector: string;
-  readonly #socket: TLSSocket;
-  readonly #spool: Spool;
-  readonly #events: UplinkEvents;
-  #writing = false;
-  #closing = false;
+  readonly #options: UplinkOptions;
+  readonly #pace: Pace;
+  readonly #abort = new AbortController();
+  #connection: Connection | undefined;
+  /** How many were tried. */
+  #connections = 0;
+  /** When the last connection was lost, or the start. */
+  #lostAt: number;
+  #reached = false;
   #over = false;
+  /** Something was acknowledged on the connection. */
+  #good = false;
+  #patience: Timer | undefined;
+  /** What is left of it, ms. */
+  #patienceMs: number;
+  #pause: { timer: Timer; resolve: () => void } | undefined;
+  #lastError: RcapError | undefined;
+  #first!: { resolve: (localAddress: string) => void; reject: (error: RcapError) => void };
 
-  /** Use Uplink.connect. */
-  private constructor(greeted: Greeted, spool: Spool, events: UplinkEvents) {
-    this.collector = greeted.welcome.collector;
-    this.#socket = greeted.socket;
-    this.#spool = spool;
-    this.#events = events;
-    const socket = this.#socket;
-    greeted.listen({
-      message: (m) => this.#message(m),
-      over: (error) => this.#end(error),
-    });
-    socket.setNoDelay(true);
-    // A collector whose machine is gone sends nothing; without this a drain would wait for it for ever.
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+  constructor(options: UplinkOptions) {
+    this.#options = options;
+    this.#pace = new Pace(options.maxRate, options.clock);
+    this.#lostAt = options.clock.now();
+    this.#patienceMs = options.giveUpMs ?? Infinity;
   }
 
-  static async connect(
-    server: Server,
-    trust: Trust,
-    hello: rcap.v1.IHello,
-    spool: Spool,
-    events: UplinkEvents,
-  ): Promise<Uplink> {
-    return new Uplink(await greet(server, trust, hello), spool, events);
+  get connected(): boolean {
+    return this.#connection !== undefined;
   }
 
-  get localAddress(): string {
-    return this.#socket.localAddress ?? '';
-  }
-  get remoteAddress(): string {
-    return this.#socket.remoteAddress ?? '';
+  /** Begins; resolves with the local address of the first connection. */
+  start(): Promise<string> {
+    const first = new Promise<string>((resolve, reject) => (this.#first = { resolve, reject }));
+    this.#lostAt = this.#options.clock.now();
+    this.#wait();
+    void this.#run();
+    return first;
   }
 
   /** Sends what is there. Called whenever the spool got something. */
   pump(): void {
-    if (this.#writing || this.#over) return;
-    const bytes = this.#fromSpool();
-    if (!bytes) return;
-    // One write under way at a time: a queue of Node's would be copied together by its TLS layer.
-    this.#writing = true;
-    this.#socket.write(bytes, this.#written);
+    this.#connection?.pump();
   }
 
-  readonly #written = (): void => {
-    this.#writing = false;
-    this.pump();
-  };
-
-  #fromSpool(): Uint8Array | undefined {
-    const entry = this.#spool.next();
-    if (!entry) return undefined;
-    if (entry.kind === 'batch') return entry.bytes.subarray(writeBatchHeader(entry.bytes, entry.end, entry), entry.end);
-    if (entry.kind === 'note') return entry.message;
-    return encodeGap(entry);
+  /** Ends the connection in order, and tries no other. */
+  async close(): Promise<void> {
+    this.#end();
+    this.#connection?.close();
+    await this.#connection?.over;
   }
 
-  /** Ends the connection in order; `closed` follows. */
-  close(): void {
-    this.#closing = true;
-    this.#socket.end();
-    setTimeout(() => this.#socket.destroy(), 2000).unref();
-  }
-
-  /** Ends it at once. */
+  /** Ends at once. */
   abort(): void {
-    this.#closing = true;
-    this.#socket.destroy();
+    this.#end();
+    this.#connection?.destroy();
   }
 
-  #message(m: rcap.v1.CollectorMessage): void {
-    if (m.ack) this.#events.ack(m.ack.capture, m.ack.sequence, m.ack.ended);
-    else if (m.stop) this.#events.stop(m.stop.reason);
-    else if (m.refusal) this.#end(refused(m.refusal));
-  }
-
-  #end(error: RcapError | undefined): void {
-    if (this.#over) return;
+  #end(): void {
     this.#over = true;
-    this.#socket.destroy();
-    this.#events.closed(this.#closing ? undefined : error);
+    this.#patience?.cancel();
+    this.#pause?.timer.cancel();
+    this.#pause?.resolve();
+    this.#abort.abort(new RcapError('CONNECTION', 'no connection is wanted any more'));
   }
-}
 
-function encodeGap(gap: import('./spool.ts').Gap): Uint8Array {
-  return AgentMessage.encodeDelimited({
-    gap: {
-      capture: gap.capture,
-      firstSequence: gap.firstSequence,
-      lastSequence: gap.lastSequence,
-      packets: gap.packets,
-      bytes: gap.packetBytes,
-      firstTimestampNs: gap.firstTimestamp,
-      lastTimestampNs: gap.lastTimestamp,
-    },
-  }).finish();
-}
-
-interface Listener {
-  message(m: rcap.v1.CollectorMessage): void;
-  over(error: RcapError): void;
-}
-interface Greeted {
-  socket: TLSSocket;
-  welcome: rcap.v1.IWelcome & { collector: string };
-  /** Hands what comes after the Welcome to the uplink. */
-  listen(listener: Listener): void;
-}
-
-/** TCP, TLS, verification, Hello, Welcome. Nothing is sent before the collector is verified. */
-function greet(server: Server, trust: Trust, hello: rcap.v1.IHello): Promise<Greeted> {
-  const name = serverText(server);
-  return new Promise((resolve, reject) => {
-    let listener: Listener | undefined;
-    let verified = false;
-    let welcomed = false;
-    const early: rcap.v1.CollectorMessage[] = [];
-    const socket = connect({ ...connectOptions(server.host, trust), port: server.port });
-    const timer = setTimeout(() => fail(timedOut(name, verified)), CONNECT_TIMEOUT_MS);
-    const fail = (error: RcapError) => {
-      clearTimeout(timer);
-      if (listener) listener.over(error);
-      else reject(error);
-      socket.destroy();
-    };
-    const region = new Uint8Array(regionBytes(MAX_COLLECTOR_MESSAGE));
-    const receiver = new Receiver(region, 0, MAX_COLLECTOR_MESSAGE, (start, end) => {
-      const m = CollectorMessage.decode(region.slice(start, end));
-      if (listener) listener.message(m);
-      else if (m.welcome && !welcomed) {
-        welcomed = true;
-        clearTimeout(timer);
-        if (m.welcome.protocol !== PROTOCOL) {
-          throw new ProtocolError(`it answers with protocol version ${m.welcome.protocol}, not ${PROTOCOL}`);
-        }
-        resolve({
-          socket,
-          welcome: { ...m.welcome, collector: m.welcome.collector ?? '' },
-          listen: (l) => {
-            listener = l;
-            for (const e of early.splice(0)) l.message(e);
-          },
-        });
-      } else if (m.refusal && !welcomed) fail(refused(m.refusal));
-      else early.push(m);
-      return true;
-    });
-    socket.on('secureConnect', () => {
-      try {
-        verifyPeer(socket, name, trust);
-      } catch (e) {
-        fail(e as RcapError);
+  async #run(): Promise<void> {
+    const { clock, random, events, giveUpMs } = this.#options;
+    for (let failures = 0; ; failures++) {
+      const [[error, ...others], final] = await this.#round();
+      if (this.#over) return;
+      if (final || (!this.#reached && failures === 0)) for (const e of others) events.unreached?.(e);
+      if (final || (!this.#reached && giveUpMs === undefined)) {
+        this.#fail(error);
         return;
       }
-      verified = true;
-      socket.write(AgentMessage.encodeDelimited({ hello }).finish());
-    });
-    socket.on('data', (chunk) => {
-      if (!verified) return;
-      try {
-        receiver.push(chunk);
-      } catch (e) {
-        fail(
-          new RcapError('PROTOCOL', `could not understand collector '${name}': ${(e as Error).message}`, { cause: e }),
-        );
-      }
-    });
-    socket.on('error', (e: NodeJS.ErrnoException) => fail(explain(e, name, verified)));
-    socket.on('close', () =>
-      fail(
-        verified
-          ? new RcapError('CONNECTION', `lost the connection to '${name}': it was closed`)
-          : new RcapError(
-              'CONNECTION',
-              `could not connect to '${name}': it closed the connection before TLS was set up`,
-              {
-                hint: 'is that port a rcap-collector?',
-              },
-            ),
-      ),
-    );
-  });
-}
-
-export const serverText = (s: Server): string =>
-  s.host.includes(':') ? `[${s.host}]:${s.port}` : `${s.host}:${s.port}`;
-
-function timedOut(name: string, verified: boolean): RcapError {
-  return verified
-    ? new RcapError('TIMEOUT', `could not log in at '${name}': no answer within ${CONNECT_TIMEOUT_MS / 1000} s`)
-    : new RcapError('TIMEOUT', `could not connect to '${name}': no answer within ${CONNECT_TIMEOUT_MS / 1000} s`, {
-        hint: 'does a firewall stand between? does a rcap-collector listen there?',
+      this.#lastError = error;
+      if (this.#good) failures = 0;
+      this.#good = false;
+      const waitMs = random() * Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures);
+      events.lost(error, waitMs);
+      await new Promise<void>((resolve) => {
+        this.#pause = { timer: clock.after(waitMs, resolve), resolve };
       });
+      if (this.#over) return;
+    }
+  }
+
+  /**
+   * Tries each server until one is reached, and stays for as long as that lasts. What it ended with, or, if none was, what
+   * each said, the most telling first; is that final?
+   */
+  async #round(): Promise<[errors: [RcapError, ...RcapError[]], final: boolean]> {
+    const errors: RcapError[] = [];
+    const { servers } = this.#options;
+    for (const server of servers) {
+      try {
+        const error = await this.#stay(server);
+        return [[error], isFinal(error, servers.length > 1)];
+      } catch (e) {
+        const error = e as RcapError;
+        if (this.#over || isFinal(error, true)) return [[error, ...errors], true];
+        errors.push(error);
+      }
+    }
+    const [first, ...others] = errors.toSorted((a, b) => telling(a) - telling(b));
+    return [[first!, ...others], errors.every((e) => isFinal(e, false))];
+  }
+
+  /** Rejects when the server isn't reached; resolves with what ended the connection. */
+  async #stay(server: Server): Promise<RcapError> {
+    const { clock, spool, events, giveUpMs } = this.#options;
+    const connectionEvents = {
+      ...events,
+      acknowledged: (what: Acknowledged) => {
+        this.#good ||= what.packets > 0 || what.ended;
+        events.acknowledged(what);
+      },
+    };
+    const number = ++this.#connections;
+    const hello = () => ({ ...this.#options.hello(), connection: number });
+    const options = { ...this.#options, hello, pace: this.#pace };
+    const connection = await Connection.open(server, options, connectionEvents, this.#abort.signal);
+    if (this.#over) {
+      connection.destroy();
+      return connection.over;
+    }
+    this.#patience?.cancel();
+    this.#connection = connection;
+    const since = clock.now();
+    this.#patienceMs -= since - this.#lostAt;
+    events.connected(serverText(server), this.#reached ? since - this.#lostAt : undefined, spool.waiting);
+    this.#reached = true;
+    this.#first.resolve(connection.localAddress);
+    connection.pump();
+    const error = await connection.over;
+    this.#connection = undefined;
+    spool.disconnected();
+    this.#lostAt = clock.now();
+    this.#good ||= this.#lostAt - since >= GOOD_MS;
+    // A collector that greets and then fails, again and again, is none.
+    if (this.#good) this.#patienceMs = giveUpMs ?? Infinity;
+    if (!this.#over) this.#wait();
+    return error;
+  }
+
+  /** From now on patience wears out, as far as it isn't worn already. */
+  #wait(): void {
+    const { giveUpMs, clock } = this.#options;
+    if (giveUpMs === undefined) return;
+    this.#patience = clock.after(this.#patienceMs, () => {
+      const last = this.#lastError;
+      const words = `gave up after ${giveUpMs / 1000} s without a connection`;
+      this.#fail(new RcapError('GIVEN_UP', last ? `${words}: ${last.message}` : words, { hint: last?.hint }));
+    });
+  }
+
+  #fail(error: RcapError): void {
+    this.#end();
+    if (this.#reached) this.#options.events.failed(error);
+    else this.#first.reject(error);
+  }
 }
 
-function refused(r: rcap.v1.IRefusal): RcapError {
-  const code = rcap.v1.Refusal.Code[r.code ?? 0] ?? 'UNKNOWN';
-  const text = printable(r.message ?? '') || code;
-  return new RcapError(`REFUSED_${code}`, `the collector refused: ${text}`, r.hint ? { hint: printable(r.hint) } : {});
-}
-
-/** Text from the other end, safe for a terminal. */
-// eslint-disable-next-line no-control-regex
-const printable = (s: string) => s.slice(0, 1000).replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
-
-function explain(e: NodeJS.ErrnoException, name: string, verified: boolean): RcapError {
-  const options = { cause: e };
-  if (verified) return new RcapError('CONNECTION', `lost the connection to '${name}': ${e.code ?? e.message}`, options);
-  const [reason, hint] = REASONS[e.code ?? ''] ?? [isTlsError(e) ? NOT_TLS : (e.code ?? e.message), IS_IT];
-  return new RcapError('CONNECTION', `could not connect to '${name}': ${reason}`, { ...options, hint });
-}
-const isTlsError = (e: NodeJS.ErrnoException) => /^ERR_SSL_|EPROTO/.test(e.code ?? '');
-const NOT_TLS = 'it does not speak TLS 1.3';
-const IS_IT = 'is that the address and port of a rcap-collector?';
-const REASONS: Record<string, [reason: string, hint: string]> = {
-  ECONNREFUSED: [
-    'connection refused',
-    'is the collector running? does it listen on that address? (rcap-collector --listen 0.0.0.0:9000)',
-  ],
-  ECONNRESET: ['connection reset', IS_IT],
-  ENOTFOUND: ['no such host', 'check the name in --server, or use an address'],
-  EAI_AGAIN: ['its name could not be looked up', 'check the name server, or use an address in --server'],
-  EHOSTUNREACH: ['no route to the host', "'ip route get ADDRESS' shows the way"],
-  ENETUNREACH: ['the network is unreachable', "'ip route get ADDRESS' shows the way"],
-  ETIMEDOUT: ['no answer', 'does a firewall stand between?'],
-};
+/** How much an error says of why a server isn't reached: a collector's own words, then who is there, then that nobody is. */
+const telling = ({ code }: RcapError): number => (code.startsWith('REFUSED_') ? 0 : code === 'CERTIFICATE' ? 1 : 2);

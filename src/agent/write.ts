@@ -78,7 +78,7 @@ export function fileSink(path: string, events: SinkEvents): Sink {
       capture.ledger.sent = capture.ledger.captured - capture.ledger.discarded;
       capture.ledger.sentBytes = capture.ledger.capturedBytes;
     },
-    held: () => 0,
+    state: () => ({ spoolHeld: 0, spoolOnDisk: 0, connected: true, behind: false }),
     close() {
       if (fd > 1) {
         try {

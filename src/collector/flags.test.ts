@@ -31,8 +31,11 @@ const DEFAULTS: ServeFlags = {
   rotateAgeMs: 60_000,
   rotateIdleMs: 10_000,
   timestamps: 'nano',
+  keepBytes: undefined,
+  keepAgeMs: undefined,
   syncBytes: 4 * 2 ** 20,
   syncMs: 100,
+  minFreeBytes: 2 ** 30,
   maxConnections: 1024,
   verbose: false,
   quiet: false,
@@ -46,7 +49,7 @@ test('serve is what it does without a command, with these defaults', () => {
 
 test('every option of serve does something', () => {
   const line = `--listen [::]:0 --captures c --state s --tls-cert c.pem --tls-key k.pem --rotate-bytes 1M --rotate-age 5m --rotate-idle 1s
-    --timestamps micro --sync-bytes 64K --sync-time 0ms --max-connections 1 -v --json`;
+    --timestamps micro --keep-bytes 500G --keep-age 7d --min-free 8M --sync-bytes 64K --sync-time 0ms --max-connections 1 -v --json`;
   assert.deepEqual(read(line.replace(/\s+/g, ' ')), {
     command: 'serve',
     listen: { host: '::', port: 0 },
@@ -57,13 +60,22 @@ test('every option of serve does something', () => {
     rotateAgeMs: 300_000,
     rotateIdleMs: 1000,
     timestamps: 'micro',
+    keepBytes: 500 * 2 ** 30,
+    keepAgeMs: 7 * 86_400_000,
     syncBytes: 65_536,
     syncMs: 0,
+    minFreeBytes: 8 * 2 ** 20,
     maxConnections: 1,
     verbose: true,
     quiet: false,
     json: true,
   } satisfies ServeFlags);
+});
+
+test('keeping nothing free is allowed, keeping no file is not', () => {
+  assert.equal((read('--min-free 0') as ServeFlags).minFreeBytes, 0);
+  refused('--keep-bytes 0', /could not use '--keep-bytes 0': at least 1/, /--keep-bytes SIZE/);
+  refused('--keep-age 0s', /could not use '--keep-age 0s': at least 1ms/, /--keep-age TIME/);
 });
 
 test('token and pin, with --state before or after', () => {
@@ -119,6 +131,9 @@ test('values that are refused', () => {
     '--sync-time 11s',
     '--max-connections 0',
     '--timestamps pico',
+    '--keep-bytes 10%',
+    '--keep-age 7',
+    '--min-free -1',
     'token new --uses 0',
     'token new --expires 5',
   ]) {

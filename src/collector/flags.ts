@@ -99,6 +99,26 @@ const OPTIONS = [
     help: 'resolution of the timestamps in the files',
   },
   {
+    name: 'keep-bytes',
+    kind: 'size',
+    value: 'SIZE',
+    min: 1,
+    group: FILES,
+    help: 'delete the oldest published files beyond this size in all',
+    more: 'With their manifests, looked for every 10 seconds; each is recorded in deleted.jsonl in --state first.',
+    defaultWords: 'everything is kept',
+  },
+  {
+    name: 'keep-age',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1,
+    group: FILES,
+    help: 'delete files published longer ago than this',
+    more: 'With their manifests, looked for every 10 seconds; each is recorded in deleted.jsonl in --state first.',
+    defaultWords: 'everything is kept',
+  },
+  {
     name: 'sync-bytes',
     kind: 'size',
     value: 'SIZE',
@@ -116,6 +136,15 @@ const OPTIONS = [
     default: '100ms',
     group: LIMITS,
     help: 'or this long after the last time; what comes meanwhile is gathered',
+  },
+  {
+    name: 'min-free',
+    kind: 'size',
+    value: 'SIZE',
+    default: '1G',
+    group: LIMITS,
+    help: "room to keep free on the captures folder's disk",
+    more: 'Below it the collector takes nothing more and tells the agents; it goes on when there is room again.',
   },
   {
     name: 'max-connections',
@@ -239,8 +268,12 @@ export interface ServeFlags {
   rotateAgeMs: number;
   rotateIdleMs: number;
   timestamps: 'nano' | 'micro';
+  /** Undefined: without end. */
+  keepBytes: number | undefined;
+  keepAgeMs: number | undefined;
   syncBytes: number;
   syncMs: number;
+  minFreeBytes: number;
   maxConnections: number;
   verbose: boolean;
   quiet: boolean;
@@ -350,8 +383,11 @@ function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
     rotateAgeMs: values['rotate-age'],
     rotateIdleMs: values['rotate-idle'],
     timestamps: values.timestamps,
+    keepBytes: values['keep-bytes'],
+    keepAgeMs: values['keep-age'],
     syncBytes: values['sync-bytes'],
     syncMs: values['sync-time'],
+    minFreeBytes: values['min-free'],
     maxConnections: values['max-connections'],
     verbose: values.verbose,
     quiet: values.quiet,

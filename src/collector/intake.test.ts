@@ -1,91 +1,74 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { RcapError } from '../errors.ts';
 import { fileHeader } from '../formats/pcap.ts';
+import { FaultyDisk } from '../test/faulty-disk.ts';
 import { fuzz } from '../test/fuzz.ts';
-import { type Cleaner, cleaner, temporaryFolder, until } from '../test/support.ts';
+import {
+  HandClock,
+  type IntakeSetting,
+  memoryFolder,
+  openIntake,
+  openStore,
+  RUN as RUN_HEX,
+  type StoreSetting,
+} from '../test/storage.ts';
+import { type Cleaner, filesUnder, until } from '../test/support.ts';
 import * as wire from '../test/wire.ts';
 import type { TestPacket } from '../test/wire.ts';
 import { rcap } from '../wire/messages.js';
-import { Intake } from './intake.ts';
-import type { Manifest } from './manifest.ts';
-import { CaptureWriter, type WriterLimits } from './writer.ts';
+import { hostFolder } from './names.ts';
 
-const suite = cleaner();
-
-const LIMITS = { rotateBytes: 1e9, rotateAgeMs: 1e9, rotateIdleMs: 1e9, syncBytes: 1e9, syncMs: 5 };
-const RUN = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
+const RUN = Buffer.from(RUN_HEX, 'hex');
 const { Code } = rcap.v1.Refusal;
 
-/** An intake without a socket, with real writers in a real folder. */
-function intakeIn(t: Cleaner, options: { refuse?: RcapError; folder?: string; limits?: Partial<WriterLimits> } = {}) {
-  const folder = options.folder ?? temporaryFolder(t);
-  const answers: rcap.v1.CollectorMessage[] = [];
-  const log: string[] = [];
+/** An intake without a socket, on a real store. */
+async function intakeIn(t: Cleaner, options: IntakeSetting & StoreSetting & { refuse?: RcapError } = {}) {
+  const opened = await openStore(t, {
+    folder: memoryFolder(t),
+    ...options,
+    options: { syncMs: 5, ...options.options },
+  });
   /** Packets of each slab that a writer got. */
   const appended: number[] = [];
   const admitted: [token: string, host: string, run: string][] = [];
-  let [closed, ready] = [0, 0];
-  const intake = new Intake(
-    {
-      version: 'rcap-collector test',
-      timestamps: 'nano',
-      admit(token, host, run) {
-        if (options.refuse) throw options.refuse;
-        admitted.push([token, host, run]);
-        return 'abcdef01';
-      },
-      writer: (start, events) => {
-        const writer = new CaptureWriter(folder, start, { ...LIMITS, ...options.limits }, events);
-        const append = writer.append.bind(writer);
-        writer.append = (slab) => {
-          appended.push(slab.packets);
-          append(slab);
-        };
-        return writer;
-      },
-      log: (message) => log.push(message),
+  const intake = openIntake(opened, {
+    admit(token, host, run) {
+      if (options.refuse) throw options.refuse;
+      admitted.push([token, host, run]);
+      return 'abcdef01';
     },
-    {
-      peer: '192.0.2.1:5555',
-      send: (bytes) => answers.push(rcap.v1.CollectorMessage.decodeDelimited(bytes)),
-      ready: () => ready++,
-      close: () => closed++,
+    onWriter: (writer) => {
+      const append = writer.append.bind(writer);
+      writer.append = (slab) => {
+        appended.push(slab.packets);
+        append(slab);
+      };
     },
-  );
-  /** Pushes as the server does: no more until it is ready. True when it had to wait. */
-  const feed = async (chunk: Uint8Array): Promise<boolean> => {
-    const before = ready;
-    if (intake.push(chunk)) return false;
-    await until('ready', () => ready > before);
-    return true;
+    ...options,
+  });
+  /** Pushes messages; after a Hello that comes first waits for its answer. */
+  const say = async (...messages: Uint8Array[]): Promise<boolean> => {
+    const greets = !intake.welcome() && messages[0]?.[0] === 0x0a;
+    if (greets) {
+      assert.ok(intake.intake.push(frames(messages.shift()!)));
+      await intake.greeted();
+    }
+    return intake.intake.push(frames(...messages));
   };
-  const refusal = () => answers.find((a) => a.refusal)?.refusal;
-  const acks = () => answers.flatMap((a) => (a.ack ? [a.ack] : []));
-  const files = (ending = '.pcap') =>
-    readdirSync(folder)
-      .filter((n) => n.endsWith(ending))
-      .toSorted();
-  const manifests = () => files('.json').map((n) => JSON.parse(readFileSync(join(folder, n), 'utf8')) as Manifest);
-  const bytes = (name: string) => readFileSync(join(folder, name));
+  const { folders } = opened;
   return {
-    intake,
-    feed,
-    folder,
-    answers,
-    log,
+    ...intake,
+    ...opened,
+    say,
     appended,
     admitted,
-    closed: () => closed,
-    refusal,
-    acks,
-    files,
-    manifests,
-    bytes,
+    files: (ending = '.pcap') => folders.names(ending),
+    manifests: () => folders.manifests(),
+    bytes: (name: string) => folders.bytes(name),
   };
 }
 
@@ -98,6 +81,7 @@ interface HelloFields {
   system?: string;
   agent?: string;
   token?: string;
+  more?: Uint8Array[];
 }
 const hello = (h: HelloFields = {}) =>
   wire.bytes(
@@ -109,6 +93,7 @@ const hello = (h: HelloFields = {}) =>
       wire.bytes(4, h.agent ?? 'a test'),
       wire.fixed64(5, 1_700_000_000_000_000_000n),
       wire.bytes(6, h.token ?? 'the token'),
+      ...(h.more ?? []),
     ]),
   );
 
@@ -159,15 +144,15 @@ const pcap = (packets: TestPacket[], linkType = 1, snaplen = 1000) =>
   Buffer.concat([fileHeader(linkType, snaplen, 'nano'), wire.records(packets)]);
 
 /** Ends as the server does when the connection is over, and expects nothing left open. */
-async function end(i: ReturnType<typeof intakeIn>): Promise<void> {
+async function end(i: Awaited<ReturnType<typeof intakeIn>>): Promise<void> {
   await i.intake.end('disconnected');
   assert.deepEqual(i.files('.part'), []);
 }
 
 test('a whole capture becomes its file, its manifest and its acknowledgements', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const [a, b] = [packetsOf(3), packetsOf(5, 3)];
-  assert.ok(i.intake.push(frames(...OPENED, batch(1, 1, 1, a), batch(1, 2, 4, b), counters(1, 99), captureEnd(1, 2))));
+  assert.ok(await i.say(...OPENED, batch(1, 1, 1, a), batch(1, 2, 4, b), counters(1, 99), captureEnd(1, 2)));
   await until('the end', () => i.acks().some((x) => x.ended));
   await end(i);
   assert.deepEqual(i.admitted, [['the token', 'web01', RUN.toString('hex')]]);
@@ -187,9 +172,9 @@ test('a whole capture becomes its file, its manifest and its acknowledgements', 
 });
 
 test('what comes first is written and acknowledged at once, what follows is gathered', async (t) => {
-  const i = intakeIn(t, { limits: { syncMs: 60_000 } });
+  const i = await intakeIn(t, { options: { syncMs: 60_000 } });
   const sets = [packetsOf(3), packetsOf(5, 3), packetsOf(2, 8)];
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, sets[0]!)));
+  await i.say(...OPENED, batch(1, 1, 1, sets[0]!));
   await until('the first acknowledgement', () => i.acks()[0]);
   assert.ok(i.bytes(i.files('.pcap.part')[0]!).equals(pcap(sets[0]!)));
   i.intake.push(frames(batch(1, 2, 4, sets[1]!)));
@@ -202,8 +187,8 @@ test('what comes first is written and acknowledged at once, what follows is gath
 });
 
 test('what is gathered is written when its time has come, also if nothing follows', async (t) => {
-  const i = intakeIn(t, { limits: { syncMs: 50 } });
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, packetsOf(3))));
+  const i = await intakeIn(t, { options: { syncMs: 50 } });
+  await i.say(...OPENED, batch(1, 1, 1, packetsOf(3)));
   await until('the first acknowledgement', () => i.acks()[0]);
   i.intake.push(frames(batch(1, 2, 4, packetsOf(5, 3))));
   await until('the second', () => i.acks().find((a) => a.sequence === 2));
@@ -212,9 +197,9 @@ test('what is gathered is written when its time has come, also if nothing follow
 });
 
 test('a capture whose packets are still gathered is not idle', async (t) => {
-  const i = intakeIn(t, { limits: { syncMs: 60_000, rotateIdleMs: 1000 } });
+  const i = await intakeIn(t, { options: { syncMs: 60_000, rotateIdleMs: 1000 } });
   const sets = [packetsOf(3), packetsOf(5, 3)];
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, sets[0]!)));
+  await i.say(...OPENED, batch(1, 1, 1, sets[0]!));
   await until('the first acknowledgement', () => i.acks()[0]);
   i.intake.push(frames(batch(1, 2, 4, sets[1]!)));
   await sleep(1100);
@@ -225,33 +210,38 @@ test('a capture whose packets are still gathered is not idle', async (t) => {
 });
 
 test('the stream cut in two at every byte gives the same file', async (t) => {
-  const folder = temporaryFolder(t);
   const [a, b] = [packetsOf(2), packetsOf(2, 2)];
-  const stream = frames(...OPENED, batch(1, 1, 1, a), batch(1, 2, 3, b), captureEnd(1, 2));
+  const first = frames(hello());
+  const stream = frames(captureStart(), batch(1, 1, 1, a), batch(1, 2, 3, b), captureEnd(1, 2));
   for (let cut = 0; cut <= stream.length; cut++) {
-    const i = intakeIn(t, { folder });
+    const i = await intakeIn(t);
+    const helloCut = cut % (first.length + 1);
+    i.intake.push(first.subarray(0, helloCut));
+    if (helloCut < first.length) assert.equal(i.intake.host, '');
+    i.intake.push(first.subarray(helloCut));
+    await i.greeted();
     i.intake.push(stream.subarray(0, cut));
     i.intake.push(stream.subarray(cut));
     await end(i);
     assert.ok(i.bytes(i.files()[0]!).equals(pcap([...a, ...b])), `cut at ${cut}`);
-    for (const name of readdirSync(folder)) rmSync(join(folder, name));
+    i.store.close();
   }
 });
 
 test('a connection that is cut publishes all whole batches, and no end mark', async (t) => {
-  const i = intakeIn(t);
-  const stream = frames(...OPENED, batch(1, 1, 1, packetsOf(3)), batch(1, 2, 4, packetsOf(5)));
-  i.intake.push(stream.subarray(0, -1));
+  const i = await intakeIn(t);
+  await i.say(...OPENED);
+  i.intake.push(frames(batch(1, 1, 1, packetsOf(3)), batch(1, 2, 4, packetsOf(5))).subarray(0, -1));
   await end(i);
   assert.ok(i.bytes(i.files()[0]!).equals(pcap(packetsOf(3))));
   assert.deepEqual([i.manifests()[0]!.end, i.manifests()[0]!.closedBy], [null, 'disconnected']);
 });
 
 test('several captures of one connection, mixed, each go into their own file', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const sets = new Map<number, TestPacket[]>([1, 2, 3].map((n) => [n, []]));
+  await i.say(hello());
   const messages = [
-    hello(),
     captureStart(),
     captureStart({ capture: 2, linkType: 113 }),
     captureStart({ capture: 3, linkType: 101 }),
@@ -280,17 +270,15 @@ test('several captures of one connection, mixed, each go into their own file', a
 });
 
 test('a batch that is there already is ignored, whatever is in it', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const [a, b] = [packetsOf(3), packetsOf(2, 3)];
-  i.intake.push(
-    frames(
-      ...OPENED,
-      batch(1, 1, 1, a),
-      batch(1, 1, 1, packetsOf(9)),
-      batch(1, 2, 4, b),
-      batch(1, 1, 77, []),
-      batch(1, 2, 4, b),
-    ),
+  await i.say(
+    ...OPENED,
+    batch(1, 1, 1, a),
+    batch(1, 1, 1, packetsOf(9)),
+    batch(1, 2, 4, b),
+    batch(1, 1, 77, []),
+    batch(1, 2, 4, b),
   );
   await end(i);
   assert.equal(i.refusal(), undefined);
@@ -298,13 +286,15 @@ test('a batch that is there already is ignored, whatever is in it', async (t) =>
 });
 
 test('a gap takes the place of its batches, and is written down', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const [a, b] = [packetsOf(3), packetsOf(2, 3)];
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, a), gap(1, 2, 5, 40, 1234), batch(1, 6, 44, b), captureEnd(1, 6)));
+  await i.say(...OPENED, batch(1, 1, 1, a), gap(1, 2, 5, 40, 1234), batch(1, 6, 44, b), captureEnd(1, 6));
   await end(i);
   assert.equal(i.refusal(), undefined);
   const [m] = i.manifests();
-  assert.deepEqual(m!.gaps, [{ firstSequence: 2, lastSequence: 5, packets: 40, bytes: 1234 }]);
+  const time = '1970-01-01T00:00:00.000000000Z';
+  const times = { firstPacketTime: time, lastPacketTime: time };
+  assert.deepEqual(m!.gaps, [{ firstSequence: 2, lastSequence: 5, packets: 40, bytes: 1234, ...times }]);
   assert.deepEqual([m!.packets, m!.lastSequence], [5, 6]);
   assert.ok(i.bytes(m!.file).equals(pcap([...a, ...b])));
 });
@@ -416,7 +406,8 @@ const REFUSED: [what: string, messages: Uint8Array[], words: RegExp, code?: rcap
   ['a message of nonsense', [...OPENED, Buffer.from([0x12, 0x02, 0x0a, 0x7f])], /can't be decoded/],
   ['a message that is no field', [...OPENED, Buffer.alloc(5, 0xff)], /envelope/],
   ['a gap that leaves a hole', [...OPENED, gap(1, 2, 3, 1)], /goes on at sequence 2/],
-  ['a gap that is there already', [...OPENED, batch(1, 1, 1, p), gap(1, 1, 1, 1)], /goes on at sequence 1/],
+  ['a gap that is known in part', [...OPENED, batch(1, 1, 1, p), gap(1, 1, 2, 1)], /goes on at sequence 1/],
+  ['a gap from sequence 0', [...OPENED, gap(1, 0, 0, 1)], /goes on at sequence 0/],
   ['a gap that ends before it begins', [...OPENED, gap(1, 1, 0, 1)], /gap is out of range/],
   ['a gap of 2^60 packets', [...OPENED, gap(1, 1, 1, 2n ** 60n)], /gap is out of range/],
   ['an end before the last batch', [...OPENED, batch(1, 1, 1, p), captureEnd(1, 0)], /goes on at sequence 0/],
@@ -427,8 +418,8 @@ const REFUSED: [what: string, messages: Uint8Array[], words: RegExp, code?: rcap
 ];
 for (const [what, messages, words, code = Code.PROTOCOL] of REFUSED) {
   test(`refused: ${what}`, async (t) => {
-    const i = intakeIn(t);
-    assert.ok(i.intake.push(frames(...messages)));
+    const i = await intakeIn(t);
+    assert.ok(await i.say(...messages));
     assert.match(i.refusal()?.message ?? 'nothing was refused', words);
     assert.deepEqual([i.refusal()!.code, i.closed()], [code, 1]);
     // What comes behind is not looked at.
@@ -439,16 +430,16 @@ for (const [what, messages, words, code = Code.PROTOCOL] of REFUSED) {
   });
 }
 
-test('lengths that no message can have are refused', (t) => {
+test('lengths that no message can have are refused', async (t) => {
   for (const bytes of [wire.varint(524_289), wire.varint(2 ** 32), Buffer.alloc(11, 0xff), wire.varint(0)]) {
-    const i = intakeIn(t);
+    const i = await intakeIn(t);
     i.intake.push(bytes);
     assert.equal(i.refusal()!.code, Code.PROTOCOL);
   }
 });
 
 test('limits are limits: what is just allowed is taken', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const start = captureStart({
     capture: 65_535,
     linkType: 65_535,
@@ -466,30 +457,27 @@ test('limits are limits: what is just allowed is taken', async (t) => {
     { timestampNs: 0n, data: Buffer.alloc(1) },
   ];
   const host = 'é'.repeat(127) + 'x';
-  i.intake.push(
-    frames(
-      hello({ host, token: 'x'.repeat(256) }),
-      start,
-      batch(65_535, 1, 1, longest),
-      captureEnd(65_535, 1, 'x'.repeat(4096)),
-    ),
+  await i.say(
+    hello({ host, token: 'x'.repeat(256) }),
+    start,
+    batch(65_535, 1, 1, longest),
+    captureEnd(65_535, 1, 'x'.repeat(4096)),
   );
   await end(i);
   assert.equal(i.refusal(), undefined);
-  const [m] = i.manifests();
+  const folder = hostFolder(host);
+  const [m] = i.folders.manifests(folder);
   assert.equal(m!.host, host);
-  assert.ok(i.bytes(m!.file).equals(pcap(longest, 65_535, 262_144)));
+  assert.ok(i.folders.bytes(m!.file, folder).equals(pcap(longest, 65_535, 262_144)));
 });
 
 test('as many empty packets as a batch may have are taken', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const many = Array.from({ length: 65_536 }, () => Buffer.from([0x22, 0]));
-  i.intake.push(
-    frames(
-      ...OPENED,
-      wire.batch({}, Buffer.concat(many)),
-      wire.batch({ sequence: 2, firstPacket: 65_537 }, Buffer.concat(many)),
-    ),
+  await i.say(
+    ...OPENED,
+    wire.batch({}, Buffer.concat(many)),
+    wire.batch({ sequence: 2, firstPacket: 65_537 }, Buffer.concat(many)),
   );
   await end(i);
   assert.equal(i.refusal(), undefined);
@@ -498,8 +486,8 @@ test('as many empty packets as a batch may have are taken', async (t) => {
 });
 
 test('captures that ended make room for others: 256 at once, and thousands one after the other', async (t) => {
-  const i = intakeIn(t);
-  i.intake.push(frames(hello()));
+  const i = await intakeIn(t);
+  await i.say(hello());
   for (let n = 1; n <= 1000; n++) {
     i.intake.push(frames(captureStart({ capture: n }), captureEnd(n, 0)));
     if (n % 200 === 0) await until('their ends', () => i.acks().length === n);
@@ -509,50 +497,53 @@ test('captures that ended make room for others: 256 at once, and thousands one a
 });
 
 test('a refused token says so, and nothing is made', async (t) => {
-  const i = intakeIn(t, { refuse: new RcapError('TOKEN', 'the token is used up', { hint: 'make one' }) });
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, p)));
+  const i = await intakeIn(t, { refuse: new RcapError('TOKEN', 'the token is used up', { hint: 'make one' }) });
+  await i.say(...OPENED, batch(1, 1, 1, p));
   assert.deepEqual(
     [i.refusal()!.code, i.refusal()!.message, i.refusal()!.hint],
     [Code.TOKEN, 'the token is used up', 'make one'],
   );
   assert.equal(i.intake.host, '');
   await end(i);
-  assert.deepEqual(readdirSync(i.folder), []);
+  assert.deepEqual(filesUnder(i.folders.folder), []);
 });
 
 test('a host name may hold anything; the log shows none of it raw', async (t) => {
-  const i = intakeIn(t);
   for (const host of ['../../etc', '\u001b[2J\0\n', '🦈']) {
-    const one = intakeIn(t, { folder: i.folder });
-    one.intake.push(frames(hello({ host }), captureStart(), batch(1, 1, 1, p)));
-    await end(one);
-    for (const line of one.log) assert.match(line, /^[ -~]+$/);
-    assert.ok(one.files().every((f) => /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(f)));
-    assert.ok(one.manifests().some((m) => m.host === host));
-    for (const name of readdirSync(i.folder)) rmSync(join(i.folder, name));
+    const i = await intakeIn(t);
+    await i.say(hello({ host }), captureStart(), batch(1, 1, 1, p));
+    await end(i);
+    for (const line of [...i.log, ...i.said]) assert.match(line, /^[ -~]+$/);
+    const files = filesUnder(i.folders.captures);
+    assert.equal(files.length, 2);
+    assert.ok(files.every((f) => /^[A-Za-z0-9_][A-Za-z0-9._-]*\/[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(f)));
+    assert.deepEqual(
+      i.folders.manifests(hostFolder(host)).map((m) => m.host),
+      [host],
+    );
   }
 });
 
 test('a refusal does not lose what came before it', async (t) => {
-  const i = intakeIn(t);
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, packetsOf(3, 2)), batch(1, 9, 9, p)));
+  const i = await intakeIn(t);
+  await i.say(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, packetsOf(3, 2)), batch(1, 9, 9, p));
   assert.match(i.refusal()!.message, /goes on at sequence 9/);
   await end(i);
   assert.ok(i.bytes(i.files()[0]!).equals(pcap([...p, ...packetsOf(3, 2)])));
 });
 
 test('a batch that is wrong at its end leaves nothing of itself behind', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const wrong = [...packetsOf(3), { timestampNs: 1n, data: Buffer.alloc(10), original: 9 }];
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, wrong)));
+  await i.say(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, wrong));
   await end(i);
   assert.ok(i.bytes(i.files()[0]!).equals(pcap(p)));
   assert.equal(i.intake.received.packets, 2);
 });
 
 test('an end that is refused still publishes what came before it', async (t) => {
-  const i = intakeIn(t);
-  i.intake.push(frames(...OPENED, batch(1, 1, 1, p), captureEnd(1, 1, 'x'.repeat(5000))));
+  const i = await intakeIn(t);
+  await i.say(...OPENED, batch(1, 1, 1, p), captureEnd(1, 1, 'x'.repeat(5000)));
   assert.match(i.refusal()!.message, /reason is longer/);
   await end(i);
   assert.equal(i.files().length, 1);
@@ -560,11 +551,11 @@ test('an end that is refused still publishes what came before it', async (t) => 
 });
 
 test('when the disk can not keep up, push says so, and ready when it can; nothing is lost meanwhile', async (t) => {
-  const i = intakeIn(t);
+  const i = await intakeIn(t);
   const data = Buffer.alloc(1000, 7);
   const packets = Array.from({ length: 400 }, (_, n) => ({ timestampNs: BigInt(n), data }));
   const body = Buffer.concat(packets.map(wire.packet));
-  assert.ok(i.intake.push(frames(...OPENED)));
+  assert.ok(await i.say(...OPENED));
   let waited = 0;
   for (let n = 0; n < 40; n++) {
     if (await i.feed(wire.frame(wire.batch({ sequence: n + 1, firstPacket: n * 400 + 1 }, body)))) waited++;
@@ -578,22 +569,24 @@ test('when the disk can not keep up, push says so, and ready when it can; nothin
 });
 
 test('when the disk fails the agent is told without our paths', async (t) => {
-  const i = intakeIn(t);
-  i.intake.push(frames(...OPENED));
-  rmSync(i.folder, { recursive: true });
+  const i = await intakeIn(t);
+  await i.say(...OPENED);
+  rmSync(i.folders.host(), { recursive: true });
   i.intake.push(frames(batch(1, 1, 1, p)));
   await until('the refusal', () => i.refusal());
   assert.equal(i.refusal()!.code, Code.STORAGE);
-  assert.ok(!JSON.stringify(i.refusal()).includes(i.folder));
+  assert.ok(!JSON.stringify(i.refusal()).includes(i.folders.folder));
   await i.intake.end('disconnected');
   assert.deepEqual(i.acks(), []);
 });
 
 /** Holds an intake against any stream: it never throws, answers only what it should, and closes once when it refuses. */
-async function holdAgainst(chunks: Uint8Array[]): Promise<void> {
-  const folder = fuzzFolder;
-  const i = intakeIn(suite, { folder });
-  for (const c of chunks) await i.feed(c);
+async function holdAgainst(t: Cleaner, chunks: Uint8Array[]): Promise<void> {
+  const i = await intakeIn(t);
+  for (const c of chunks) {
+    await i.feed(c);
+    await i.greeted();
+  }
   i.intake.tick();
   await i.intake.end('disconnected');
   const refusals = i.answers.filter((a) => a.refusal);
@@ -601,27 +594,27 @@ async function holdAgainst(chunks: Uint8Array[]): Promise<void> {
   assert.equal(i.closed(), refusals.length);
   if (refusals.length > 0) assert.notEqual(i.refusal()!.code, Code.UNKNOWN);
   // Everything that is there is whole and named as it should be.
-  for (const name of readdirSync(folder)) {
-    assert.match(name, /^[A-Za-z0-9_][A-Za-z0-9._-]*\.(pcap|pcap\.linktype-\d+|json)$/);
-    rmSync(join(folder, name));
+  for (const name of filesUnder(i.folders.captures)) {
+    assert.match(name, /^[A-Za-z0-9_][A-Za-z0-9._-]*\/[A-Za-z0-9_][A-Za-z0-9._-]*\.(pcap|pcap\.linktype-\d+|json)$/);
   }
   // No inner error of the code was taken for a broken rule.
   assert.ok(!i.log.some((line) => /could not handle a message/.test(line)), i.log.join('\n'));
+  i.store.close();
+  rmSync(i.folders.folder, { recursive: true });
 }
-const fuzzFolder = temporaryFolder(suite);
 
-test('random bytes, before and after a Hello, are refused or waited for', async () => {
+test('random bytes, before and after a Hello, are refused or waited for', async (t) => {
   await fuzz(
     fc.asyncProperty(
       fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 4 }),
       fc.integer({ min: 0, max: 2 }),
-      (chunks, how) => holdAgainst([frames(...OPENED.slice(0, how)), ...chunks]),
+      (chunks, how) => holdAgainst(t, [frames(...OPENED.slice(0, how)), ...chunks]),
     ),
     300,
   );
 });
 
-test('random messages in whole frames are refused or taken', async () => {
+test('random messages in whole frames are refused or taken', async (t) => {
   const message = fc.oneof(
     fc.uint8Array({ minLength: 1, maxLength: 60 }),
     fc
@@ -632,15 +625,15 @@ test('random messages in whole frames are refused or taken', async () => {
     fc.asyncProperty(
       fc.array(message, { minLength: 1, maxLength: 6 }),
       fc.integer({ min: 0, max: 2 }),
-      (messages, how) => holdAgainst([frames(...OPENED.slice(0, how), ...messages)]),
+      (messages, how) => holdAgainst(t, [frames(...OPENED.slice(0, how), ...messages)]),
     ),
     300,
   );
 });
 
-test('a good stream with damaged bytes is refused or taken, cut anywhere', async () => {
+test('a good stream with damaged bytes is refused or taken, cut anywhere', async (t) => {
   const good = frames(
-    ...OPENED,
+    captureStart(),
     batch(1, 1, 1, packetsOf(3)),
     gap(1, 2, 3, 4),
     counters(1, 5),
@@ -660,8 +653,275 @@ test('a good stream with damaged bytes is refused or taken, cut anywhere', async
         else if (kind === 1) b = Buffer.concat([b.subarray(0, at), b.subarray(at + 1)]);
         else if (at < b.length) b[at] = byte;
       }
-      return holdAgainst([b.subarray(0, cut), b.subarray(cut)]);
+      return holdAgainst(t, [frames(hello()), b.subarray(0, cut), b.subarray(cut)]);
     }),
     300,
+  );
+});
+
+test('a damaged Hello is refused or taken, cut anywhere', async (t) => {
+  const good = frames(hello({ more: [wire.resume(1, 3, 7), wire.resume(2, 1)] }));
+  await fuzz(
+    fc.asyncProperty(fc.nat(good.length - 1), fc.nat(255), fc.nat(good.length), (at, byte, cut) => {
+      const b = Buffer.from(good);
+      b[at] = byte;
+      return holdAgainst(t, [b.subarray(0, cut), b.subarray(cut), frames(captureStart())]);
+    }),
+    300,
+  );
+});
+
+const durable = (i: Awaited<ReturnType<typeof intakeIn>>) =>
+  i.welcome()!.captures.map((d) => [d.capture, d.lastSequence, d.ended ?? false]);
+
+for (const [what, more, words] of [
+  ['sequence 0', [wire.resume(1, 0, 1)], /out of range/],
+  ['first packet 0', [wire.resume(1, 1, 0)], /out of range/],
+  ['sequence 2^53', [wire.resume(1, 2n ** 53n, 1)], /out of range/],
+  ['first packet 2^53', [wire.resume(1, 1, 2n ** 53n)], /out of range/],
+  ['sequence 2^64 - 1', [wire.resume(1, 2n ** 64n - 1n, 1)], /out of range/],
+  ['nothing at all', [wire.bytes(7, '')], /out of range/],
+  ['capture 0', [wire.resume(0, 1)], /out of range/],
+  ['capture 65,536', [wire.resume(65_536, 1)], /out of range/],
+  ['the same capture twice', [wire.resume(7, 1), wire.resume(8, 1), wire.resume(7, 1)], /resumed twice/],
+  ['70,000 captures', Array.from({ length: 70_000 }, (_, n) => wire.resume(n % 65_535, 1)), /longer than/],
+  ['8,000 captures', Array.from({ length: 8000 }, (_, n) => wire.resume(n + 1, 1)), /Hello is longer than/],
+] as const) {
+  test(`a Hello that resumes ${what} is refused, and leaves nothing behind`, async (t) => {
+    const i = await intakeIn(t);
+    await i.say(hello({ more: [...more] }));
+    assert.match(i.refusal()?.message ?? 'nothing was refused', words);
+    assert.deepEqual([i.refusal()!.code, i.closed(), i.welcome()], [Code.PROTOCOL, 1, undefined]);
+    await end(i);
+    // Nobody holds the run.
+    const next = openIntake(i);
+    next.intake.push(frames(hello()));
+    await next.greeted();
+    assert.ok(next.welcome());
+    await next.intake.end('disconnected');
+  });
+}
+
+test('as many captures as a Hello has room for are resumed, each once, in their order', async (t) => {
+  const i = await intakeIn(t);
+  const resumes = Array.from({ length: 256 }, (_, n) => [65_535 - n, n + 1] as const);
+  await i.say(hello({ more: resumes.map(([capture, first]) => wire.resume(capture, first, 1)) }));
+  assert.equal(i.refusal(), undefined);
+  assert.deepEqual(
+    durable(i),
+    resumes.map(([capture, first]) => [capture, first - 1, false]),
+  );
+  await i.intake.end('disconnected');
+});
+
+test('between Hello and Welcome nothing may come, in the same bytes or later', async (t) => {
+  for (const together of [true, false]) {
+    const i = await intakeIn(t);
+    const messages = [hello(), captureStart()];
+    if (together) i.intake.push(frames(...messages));
+    else for (const m of messages) i.intake.push(frames(m));
+    assert.match(i.refusal()!.message, /between Hello and Welcome/);
+    await end(i);
+    assert.equal(i.welcome(), undefined);
+  }
+  // A part of one may lie there already.
+  const i = await intakeIn(t);
+  const start = frames(captureStart());
+  i.intake.push(Buffer.concat([frames(hello()), start.subarray(0, -1)]));
+  await i.greeted();
+  i.intake.push(start.subarray(-1));
+  assert.equal(i.refusal(), undefined);
+  await i.intake.end('disconnected');
+});
+
+test('a gap that is known is ignored, whatever it says', async (t) => {
+  const i = await intakeIn(t);
+  await i.say(...OPENED, batch(1, 1, 1, p), gap(1, 2, 4, 9), gap(1, 2, 4, 9), gap(1, 1, 1, 999), gap(1, 3, 4, 1));
+  await i.say(batch(1, 5, 12, p), captureEnd(1, 5));
+  await end(i);
+  assert.equal(i.refusal(), undefined);
+  const [m] = i.manifests();
+  assert.deepEqual(
+    m!.gaps.map((g) => [g.firstSequence, g.lastSequence, g.packets]),
+    [[2, 4, 9]],
+  );
+  assert.equal(m!.lastSequence, 5);
+});
+
+test('a gap that overlaps what is there is refused, and what is there stays', async (t) => {
+  const i = await intakeIn(t);
+  await i.say(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, p), gap(1, 2, 4, 9));
+  assert.match(i.refusal()!.message, /goes on at sequence 2, but 2 was the last/);
+  await end(i);
+  const [m] = i.manifests();
+  assert.deepEqual([m!.lastSequence, m!.packets, m!.gaps], [2, 4, []]);
+});
+
+test('an agent goes on where it was, resending what it likes', async (t) => {
+  const folder = memoryFolder(t);
+  const first = await intakeIn(t, { folder });
+  await first.say(...OPENED, batch(1, 1, 1, p), batch(1, 2, 3, p), gap(1, 3, 5, 10));
+  await end(first);
+  const second = openIntake(first);
+  second.intake.push(frames(hello({ more: [wire.resume(1, 2, 3)] })));
+  await second.greeted();
+  const [at] = second.welcome()!.captures;
+  assert.deepEqual([at!.capture, at!.lastSequence, at!.ended], [1, 5, false]);
+  // It may send again what is there.
+  second.intake.push(
+    frames(captureStart(), batch(1, 2, 3, p), gap(1, 3, 5, 10), batch(1, 6, 15, packetsOf(1)), captureEnd(1, 6)),
+  );
+  await second.intake.end('disconnected');
+  assert.equal(second.refusal(), undefined);
+  const manifests = first.manifests();
+  assert.deepEqual(
+    manifests.map((m) => [m.firstSequence, m.lastSequence, m.firstPacketNumber, m.packets, m.closedBy, m.end?.reason]),
+    [
+      [1, 5, 1, 4, 'disconnected', undefined],
+      [6, 6, 15, 1, 'end', 'count'],
+    ],
+  );
+  // And after its end nothing.
+  const third = openIntake(first);
+  third.intake.push(frames(hello({ more: [wire.resume(1, 7, 16)] })));
+  await third.greeted();
+  assert.equal(third.welcome()!.captures[0]!.ended, true);
+  third.intake.push(frames(captureStart()));
+  assert.match(third.refusal()!.message, /started already/);
+  await third.intake.end('disconnected');
+});
+
+/** An intake whose clock is turned by hand, welcomed. */
+async function turned(t: Cleaner, options: Parameters<typeof intakeIn>[1] = {}) {
+  const clock = new HandClock();
+  const i = await intakeIn(t, { ...options, clock });
+  await i.say(hello());
+  const tick = (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 250) {
+      clock.turn(250);
+      i.intake.tick();
+    }
+  };
+  /** Turns the clock, without ticks, until that is so. */
+  const turnUntil = async (condition: () => unknown) => {
+    for (let turns = 0; !condition(); turns++) {
+      assert.ok(turns < 1000, 'in vain');
+      clock.turn(100);
+      await sleep(1);
+    }
+  };
+  return { ...i, clock, tick, turnUntil };
+}
+
+test('a Status goes out every 5 seconds, and at once when it changes', async (t) => {
+  const disk = new FaultyDisk();
+  const i = await turned(t, { disk, options: { minFreeBytes: 1000 } });
+  assert.deepEqual(i.statuses(), []);
+  i.tick(4750);
+  assert.deepEqual(i.statuses(), []);
+  i.tick(250);
+  assert.equal(i.statuses().length, 1);
+  assert.deepEqual([i.statuses()[0]!.behind, i.statuses()[0]!.reason], [false, '']);
+  i.tick(10_000);
+  assert.equal(i.statuses().length, 3);
+  disk.room = 999;
+  await i.turnUntil(() => i.store.full);
+  i.tick(250);
+  assert.equal(i.statuses().length, 4);
+  assert.equal(i.statuses()[3]!.behind, true);
+  assert.match(i.statuses()[3]!.reason ?? '', /nearly full/);
+  disk.room = 1100; // some more than what is to be kept free
+  await i.turnUntil(() => !i.store.full);
+  i.tick(250);
+  assert.equal(i.statuses().length, 5);
+  assert.deepEqual([i.statuses()[4]!.behind, i.statuses()[4]!.reason], [false, '']);
+  await i.intake.end('disconnected');
+  i.tick(10_000);
+  assert.equal(i.statuses().length, 5);
+});
+
+test('before its Welcome an agent hears no Status', async (t) => {
+  const clock = new HandClock();
+  const i = await intakeIn(t, { clock });
+  clock.turn(6000);
+  i.intake.tick();
+  i.intake.push(frames(hello()));
+  i.intake.tick();
+  assert.deepEqual(i.answers, []);
+  await i.greeted();
+  await i.intake.end('disconnected');
+});
+
+test('an agent that says nothing for 60 seconds is closed, whose signs of life come is not', async (t) => {
+  const i = await turned(t);
+  for (let n = 0; n < 20; n++) {
+    i.tick(10_000);
+    assert.ok(i.intake.push(frames(wire.ALIVE)));
+  }
+  assert.equal(i.closed(), 0);
+  i.tick(60_000);
+  assert.equal(i.closed(), 0);
+  i.tick(250);
+  assert.equal(i.closed(), 1);
+  assert.equal(i.refusal(), undefined);
+  i.tick(750);
+  const said = i.log.filter((line) => /heard nothing/.test(line));
+  assert.equal(said.length, 1, said.join('\n'));
+  await end(i);
+});
+
+test('the silence of a stream that is paused counts for nothing; it is behind', async (t) => {
+  const disk = new FaultyDisk();
+  const i = await turned(t, { disk, options: { minFreeBytes: 1000 } });
+  disk.room = 0;
+  await i.turnUntil(() => i.store.full);
+  const data = Buffer.alloc(1000);
+  const packets = Array.from({ length: 400 }, (_, n) => wire.packet({ timestampNs: BigInt(n), data }));
+  const body = Buffer.concat(packets);
+  i.intake.push(frames(captureStart()));
+  let paused = false;
+  for (let n = 0; n < 20 && !paused; n++) {
+    paused = !i.intake.push(wire.frame(wire.batch({ sequence: n + 1, firstPacket: n * 400 + 1 }, body)));
+  }
+  assert.ok(paused);
+  i.tick(300_000);
+  assert.equal(i.closed(), 0);
+  assert.ok(i.statuses().every((s) => s.behind));
+  assert.deepEqual([i.acks(), i.files('')], [[], []], 'something was written');
+  // Room again: it is read on, and then silence counts.
+  disk.room = 1e9;
+  await i.turnUntil(() => !i.store.full);
+  await i.turnUntil(() => i.ready() > 0);
+  i.tick(60_250);
+  assert.equal(i.closed(), 1);
+  const ending = i.intake.end('disconnected');
+  let over = false;
+  void ending.then(() => (over = true));
+  await i.turnUntil(() => over);
+  assert.equal(i.manifests().reduce((n, m) => n + m.packets, 0) % 400, 0);
+  assert.ok(i.acks().length > 0);
+});
+
+test('who superseded it hears of it, and what was sent before is published', async (t) => {
+  const i = await intakeIn(t);
+  await i.say(...OPENED, batch(1, 1, 1, p));
+  const next = openIntake(i);
+  next.intake.push(frames(hello({ more: [wire.resume(1, 1)] })));
+  await next.greeted();
+  assert.deepEqual([i.refusal()!.code, i.closed()], [Code.SUPERSEDED, 1]);
+  assert.equal(i.answers.findIndex((a) => a.refusal) < i.answers.length, true);
+  assert.equal(next.welcome()!.captures[0]!.lastSequence, 1);
+  assert.deepEqual(
+    i.manifests().map((m) => [m.closedBy, m.packets]),
+    [['superseded', 2]],
+  );
+  // Nothing is taken from it any more.
+  i.intake.push(frames(batch(1, 2, 3, p)));
+  next.intake.push(frames(captureStart(), batch(1, 2, 3, p), captureEnd(1, 2)));
+  await next.intake.end('disconnected');
+  await end(i);
+  assert.deepEqual(
+    i.manifests().map((m) => m.packets),
+    [2, 2],
   );
 });

@@ -2,21 +2,26 @@
  * One agent's connection, without its socket: order, limits, identity. Every field of every message is checked here; what
  * breaks a rule ends this connection and nothing else.
  */
+import type { Clock, Timer } from '../clock.ts';
 import { RcapError, reasonOf } from '../errors.ts';
-import type { Timestamps } from '../formats/pcap.ts';
+import { type Timestamps, timeText } from '../formats/pcap.ts';
 import { OVERREAD, OVERRUN, RecordError, RecordWriter } from '../formats/records.ts';
 import { MAX_AGENT_MESSAGE, MAX_SNAPLEN } from '../packet.ts';
 import { BATCH_TAG, checkEnvelope, HELLO_TAG, ProtocolError, readBatchHeader } from '../wire/frame.ts';
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
 import { hostFolder } from './names.ts';
+import type { Position } from './runs.ts';
+import type { RunHolder } from './store.ts';
 import type { CaptureWriter, SeriesStart, WriterEvents } from './writer.ts';
 
 const { AgentMessage, CollectorMessage } = rcap.v1;
 const { Code } = rcap.v1.Refusal;
 
 export const PROTOCOL = 1;
+/** Captures that are open at a time, and all that a run may have: each is remembered for a while. */
 const MAX_CAPTURES = 256;
+const MAX_RUN_CAPTURES = 4096;
 const MAX_TEXT = 4096;
 /** What a stranger may make us decode before their token was seen. */
 const MAX_HELLO = 65_536;
@@ -32,15 +37,29 @@ const INPUT = SLABS * SLAB_REGION;
  * a timestamp of 0 as well gets below that.
  */
 const MAX_GROWTH = 16 / 13;
+/** A sign of life goes out after this long without one. */
+const STATUS_MS = 5000;
+/** An agent that says nothing for this long, while it is read, is gone. */
+const SILENCE_MS = 60_000;
+/** Of so many last ticks, in how many a stream must have been paused to be behind, and in how few not to be any more. */
+const TICKS = 20;
+const BEHIND = 15;
+const NOT_BEHIND = 5;
 
 /** What an intake needs from the collector around it. */
 export interface IntakeHost {
   readonly version: string;
+  readonly clock: Clock;
   readonly timestamps: Timestamps;
+  /** Why the collector takes nothing more for now; empty when it does. */
+  readonly full: string;
   /** Checks a credential for a host and run; returns the token's id or throws an RcapError. */
   admit(token: string, host: string, run: string): string;
-  /** A writer in this host's folder. */
-  writer(start: SeriesStart, events: WriterEvents): CaptureWriter;
+  /** Takes the run over from an older connection; says where its captures stand. */
+  enter(holder: RunHolder, run: string, token: string, host: string): Promise<[capture: number, at: Position][]>;
+  leave(holder: RunHolder, run: string): void;
+  /** A writer in this host's folder, going on behind `from`. */
+  writer(start: SeriesStart, from: { sequence: number; packets: number }, events: WriterEvents): CaptureWriter;
   log(message: string, fields?: Record<string, unknown>): void;
 }
 
@@ -74,9 +93,11 @@ interface Capture {
   ended: boolean;
 }
 
-export class Intake {
+export class Intake implements RunHolder {
   /** Bytes of packets and packets, as received. */
   readonly received = { packets: 0, packetBytes: 0 };
+  /** Of this connection in its run. */
+  number = 0;
   /** The host that it speaks for; empty until its Hello is accepted. */
   host = '';
   readonly #collector: IntakeHost;
@@ -89,6 +110,16 @@ export class Intake {
   /** The open ones: announced, and not yet ended and published. */
   readonly #captures = new Map<number, Capture>();
   readonly #ended = new Set<number>();
+  /** Where captures of earlier connections stand. */
+  readonly #resumed = new Map<number, { sequence: number; packets: number }>();
+  /** From the Hello to the Welcome. */
+  #greeting: Promise<void> | undefined;
+  #ending: Promise<void> | undefined;
+  #heardMs: number;
+  #saidMs = 0;
+  /** Of the last ticks, in how many the stream was paused. */
+  #paused = 0;
+  #status = { behind: false, reason: '' };
   /** Of ended captures: their manifests are being written. */
   readonly #finishing = new Set<Promise<void>>();
   #series:
@@ -99,7 +130,7 @@ export class Intake {
     | undefined;
   #current: Slabbed | undefined;
   /** Until the current slab is handed over. */
-  #gathering: NodeJS.Timeout | undefined;
+  #gathering: Timer | undefined;
   #blocked = false;
   #over = false;
 
@@ -107,24 +138,54 @@ export class Intake {
     this.#collector = collector;
     this.#connection = connection;
     this.#records = new RecordWriter(this.#buffer, collector.timestamps);
+    this.#heardMs = collector.clock.now();
   }
 
   /** Takes the next bytes. False: the stream should pause until `ready` is called. */
   push(chunk: Uint8Array): boolean {
     if (this.#over) return true;
+    this.#heardMs = this.#collector.clock.now();
     return this.#guard(() => this.#receiver.push(chunk));
   }
 
-  /** The stream is over: what arrived is made durable and published. */
-  async end(closedBy: 'disconnected' | 'stopped'): Promise<void> {
-    this.#over = true;
-    this.#flush();
-    const open = [...this.#captures.values()].filter((c) => !c.ended);
-    await Promise.all([...open.map((c) => c.writer.close(closedBy)), ...this.#finishing]);
+  /** The stream is over: what arrived is made durable and published. Never rejects. */
+  end(closedBy: 'disconnected' | 'superseded' | 'stopped'): Promise<void> {
+    return (this.#ending ??= this.#end(closedBy));
   }
 
+  async #end(closedBy: 'disconnected' | 'superseded' | 'stopped'): Promise<void> {
+    this.#over = true;
+    await this.#greeting;
+    this.#flush();
+    // Those that ended, too: they may wait for room on the disk.
+    const open = [...this.#captures.values()];
+    await Promise.all([...open.map((c) => c.writer.close(closedBy)), ...this.#finishing]);
+    if (this.#series) this.#collector.leave(this, this.#series.run);
+  }
+
+  async supersede(): Promise<void> {
+    this.refuse(Code.SUPERSEDED, 'a newer connection of this run took over');
+    await this.end('superseded');
+  }
+
+  /** Called four times a second. */
   tick(): void {
+    if (this.#over || !this.host || this.#greeting) return;
     for (const c of this.#captures.values()) if (c !== this.#current?.capture) c.writer.tick();
+    const now = this.#collector.clock.now();
+    if (this.#blocked) this.#heardMs = now;
+    if (now - this.#heardMs > SILENCE_MS) {
+      this.#heardMs = Infinity; // once
+      this.#collector.log(`heard nothing of ${this.name} for ${SILENCE_MS / 1000} s: closing`);
+      this.#connection.close();
+      return;
+    }
+    this.#paused = Math.min(TICKS, Math.max(0, this.#paused + (this.#blocked ? 1 : -1)));
+    const behind = this.#collector.full !== '' || this.#paused >= (this.#status.behind ? NOT_BEHIND : BEHIND);
+    const reason = behind ? this.#collector.full || 'its disk is slower than what comes' : '';
+    if (behind === this.#status.behind && reason === this.#status.reason && now - this.#saidMs < STATUS_MS) return;
+    this.#status = { behind, reason };
+    this.#send({ status: this.#status });
   }
 
   /** Tells the agent why, and closes. */
@@ -147,6 +208,7 @@ export class Intake {
   }
 
   #send(message: rcap.v1.ICollectorMessage): void {
+    this.#saidMs = this.#collector.clock.now();
     this.#connection.send(CollectorMessage.encodeDelimited(message).finish());
   }
 
@@ -157,23 +219,28 @@ export class Intake {
       this.#gather();
       return all;
     } catch (e) {
-      if (e instanceof ProtocolError || e instanceof RecordError) this.refuse(Code.PROTOCOL, e.message);
-      else if (e instanceof RcapError) this.refuse(e.code === 'TOKEN' ? Code.TOKEN : Code.STORAGE, e.message, e.hint);
-      else if ((e as NodeJS.ErrnoException).syscall) this.#storage(e as Error);
-      // Whatever it was: a stranger's bytes must not reach further than their connection.
-      else this.refuse(Code.PROTOCOL, `could not handle a message: ${(e as Error).message}`);
+      this.#broken(e);
       return true;
     }
   }
 
+  #broken(e: unknown): void {
+    if (e instanceof ProtocolError || e instanceof RecordError) this.refuse(Code.PROTOCOL, e.message);
+    else if (e instanceof RcapError) this.refuse(REFUSALS[e.code] ?? Code.STORAGE, e.message, e.hint);
+    else if ((e as NodeJS.ErrnoException).syscall) this.#storage(e);
+    // Whatever it was: a stranger's bytes must not reach further than their connection.
+    else this.refuse(Code.PROTOCOL, `could not handle a message: ${(e as Error).message}`);
+  }
+
   /** The disk failed. The agent doesn't hear our paths. */
-  #storage(e: Error): void {
-    this.#collector.log(`could not write for ${this.name}: ${e.message}`);
+  #storage(e: unknown): void {
+    this.#collector.log(`could not write for ${this.name}: ${(e as Error).message}`);
     this.refuse(Code.STORAGE, `could not write: ${reasonOf(e)}`, 'is the disk full? what was acknowledged is safe');
   }
 
   #frame(start: number, end: number): boolean {
     if (this.#over) return true;
+    if (this.#greeting) throw new ProtocolError('a message came between Hello and Welcome');
     const tag = this.#bytes[start];
     if (!this.#series) {
       if (tag !== HELLO_TAG) throw new ProtocolError('the first message must be Hello');
@@ -208,7 +275,9 @@ export class Intake {
     if (!host) throw new ProtocolError('the host name is empty');
     const run = Buffer.from(hello.run).toString('hex');
     const token = this.#collector.admit(text(hello.token, 'token', 256), host, run);
+    if (hello.resume.length > MAX_CAPTURES) throw new ProtocolError('too many captures to resume');
     this.host = host;
+    this.number = hello.connection;
     this.#series = {
       format: 'rcap manifest 1',
       host,
@@ -217,18 +286,44 @@ export class Intake {
       peer: this.#connection.peer,
       token,
       run,
-      clockOffsetMs: Number(hello.clockNs / 1_000_000n) - Date.now(),
+      clockOffsetMs: Number(hello.clockNs / 1_000_000n) - this.#collector.clock.date(),
       collector: this.#collector.version,
     };
-    this.#collector.log(`connected: ${this.name}`, { host, peer: this.#connection.peer, token, run });
-    this.#send({
-      welcome: {
-        protocol: PROTOCOL,
-        collector: this.#collector.version,
-        clockNs: BigInt(Date.now()) * 1_000_000n,
-        captures: [],
-      },
-    });
+    const greeting = this.#greet(run, token, hello.resume)
+      // What isn't said by a rule is our own trouble here: nothing that an agent should end for.
+      .catch((e: unknown) =>
+        e instanceof RcapError || e instanceof ProtocolError ? this.#broken(e) : this.#storage(e),
+      )
+      .finally(() => (this.#greeting = undefined));
+    this.#greeting = greeting;
+  }
+
+  async #greet(run: string, token: string, resumes: rcap.v1.IResume[]): Promise<void> {
+    const { clock, version } = this.#collector;
+    const known = new Map(await this.#collector.enter(this, run, token, this.host));
+    const captures = resumes.map((r) => this.#resume(known, r));
+    if (this.#resumed.size !== resumes.length) throw new ProtocolError('a capture is resumed twice');
+    for (const [capture, at] of known) {
+      if (at.ended) this.#ended.add(capture);
+      else if (!this.#resumed.has(capture)) this.#resumed.set(capture, at);
+    }
+    if (this.#over) return;
+    this.#collector.log(`connected: ${this.name}`, { host: this.host, peer: this.#connection.peer, token, run });
+    const clockNs = BigInt(clock.date()) * 1_000_000n;
+    this.#send({ welcome: { protocol: PROTOCOL, collector: version, clockNs, captures } });
+  }
+
+  /** Where a capture goes on: behind what is durable here, or what was acknowledged somewhere else. */
+  #resume(known: ReadonlyMap<number, Position>, r: rcap.v1.IResume): rcap.v1.IDurable {
+    const [capture, first, packet] = [r.capture ?? 0, r.firstUnacknowledged ?? 0, r.firstPacket ?? 0];
+    if (capture > 65_535 || ![capture, first, packet].every((n) => Number.isSafeInteger(n) && n >= 1)) {
+      throw new ProtocolError('a capture is resumed at a place that is out of range');
+    }
+    const here = known.get(capture);
+    const elsewhere = { sequence: first - 1, packets: packet - 1 };
+    const at = here && here.sequence >= elsewhere.sequence ? here : elsewhere;
+    this.#resumed.set(capture, at);
+    return { capture, lastSequence: at.sequence, ended: here?.ended ?? false };
   }
 
   /** False when its capture's writer has enough to do: the message comes again. */
@@ -237,6 +332,7 @@ export class Intake {
     if (m.captureStart) this.#captureStart(m.captureStart);
     else if (m.counters) this.#open(m.counters.capture).writer.counters = inRange(m.counters);
     else if (m.captureEnd) this.#captureEnd(m.captureEnd);
+    else if (m.alive) return true;
     else throw new ProtocolError(m.hello ? 'a second Hello' : 'a message of an unknown kind');
     return true;
   }
@@ -249,14 +345,19 @@ export class Intake {
       this.refuse(Code.LIMIT, `more than ${MAX_CAPTURES} open captures on one connection`);
       return;
     }
+    if (this.#captures.size + this.#ended.size >= MAX_RUN_CAPTURES) {
+      this.refuse(Code.LIMIT, `more than ${MAX_RUN_CAPTURES} captures of one run`);
+      return;
+    }
     if (!(s.linkType < 65_536)) throw new ProtocolError(`link type ${s.linkType} is out of range`);
     if (!(s.snaplen >= 1 && s.snaplen <= MAX_SNAPLEN)) throw new ProtocolError(`snaplen ${s.snaplen} is out of range`);
     if (s.addresses.length > 256) throw new ProtocolError('too many addresses');
+    const from = this.#resumed.get(s.capture) ?? { sequence: 0, packets: 0 };
     const capture: Omit<Capture, 'writer'> = {
       number: s.capture,
       snaplen: s.snaplen,
-      lastSequence: 0,
-      packets: 0,
+      lastSequence: from.sequence,
+      packets: from.packets,
       ended: false,
     };
     const writer = this.#collector.writer(
@@ -274,8 +375,9 @@ export class Intake {
         sourceFile: text(s.file, 'file', 255),
         timestamps: this.#collector.timestamps,
       },
+      from,
       {
-        acknowledge: (sequence, ended) => {
+        acknowledge: (sequence, _, ended) => {
           if (ended) {
             this.#captures.delete(s.capture);
             this.#ended.add(s.capture);
@@ -284,7 +386,7 @@ export class Intake {
         },
         idle: () => {
           if (this.#current?.capture.number === s.capture) this.#gather();
-          if (this.#blocked && !this.#over) setImmediate(() => this.#unblock());
+          if (this.#blocked && !this.#over) queueMicrotask(() => this.#unblock());
         },
         failed: (e) => this.#storage(e),
         published: (file, packets) =>
@@ -352,7 +454,7 @@ export class Intake {
       packetBytes: 0,
       firstSequence,
       firstPacket,
-      arrivedMs: performance.now(),
+      arrivedMs: this.#collector.clock.now(),
     };
   }
 
@@ -362,12 +464,12 @@ export class Intake {
     const wait = this.#current.capture.writer.patience;
     if (wait === undefined) return;
     if (wait <= 0) this.#flush();
-    else this.#gathering = setTimeout(() => this.#flush(), wait);
+    else this.#gathering = this.#collector.clock.after(wait, () => this.#flush());
   }
 
   /** Hands the current slab to its writer. */
   #flush(): void {
-    clearTimeout(this.#gathering);
+    this.#gathering?.cancel();
     this.#gathering = undefined;
     const c = this.#current;
     if (!c) return;
@@ -375,7 +477,7 @@ export class Intake {
     const start = c.slab * SLAB_REGION;
     const release = () => {
       this.#free.push(c.slab);
-      if (this.#blocked && !this.#over) setImmediate(() => this.#unblock());
+      if (this.#blocked && !this.#over) queueMicrotask(() => this.#unblock());
     };
     if (c.packets === 0) {
       release();
@@ -403,8 +505,13 @@ export class Intake {
   #gap(g: rcap.v1.Gap): boolean {
     const capture = this.#open(g.capture);
     if (capture.writer.pending >= MAX_PENDING) return false;
+    if (g.lastSequence <= capture.lastSequence && 1 <= g.firstSequence && g.firstSequence <= g.lastSequence)
+      return true;
     if (g.firstSequence !== capture.lastSequence + 1) throw hole(capture, g.firstSequence);
-    if (!(g.lastSequence >= g.firstSequence) || ![g.lastSequence, g.packets, g.bytes].every(Number.isSafeInteger)) {
+    if (
+      !(g.lastSequence >= g.firstSequence) ||
+      ![g.lastSequence, g.packets, g.bytes, capture.packets + g.packets].every(Number.isSafeInteger)
+    ) {
       throw new ProtocolError('a gap is out of range');
     }
     this.#flush();
@@ -415,6 +522,8 @@ export class Intake {
       lastSequence: g.lastSequence,
       packets: g.packets,
       bytes: g.bytes,
+      firstPacketTime: timeOf(g.firstTimestampNs),
+      lastPacketTime: timeOf(g.lastTimestampNs),
     });
     return true;
   }
@@ -435,6 +544,14 @@ export class Intake {
 function inRange(counters: rcap.v1.Counters): rcap.v1.Counters {
   if (!Object.values(counters).every(Number.isSafeInteger)) throw new ProtocolError('a counter is out of range');
   return counters;
+}
+
+const REFUSALS: Record<string, rcap.v1.Refusal.Code> = { TOKEN: Code.TOKEN, SUPERSEDED: Code.SUPERSEDED };
+
+function timeOf(ns: bigint): string {
+  const seconds = Number(ns / 1_000_000_000n);
+  if (seconds > 0xffff_ffff) throw new ProtocolError('a time is out of range');
+  return timeText(seconds, Number(ns % 1_000_000_000n), 'nano');
 }
 
 const hole = (c: Capture, sequence: number) =>

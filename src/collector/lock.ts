@@ -47,7 +47,13 @@ function listen(folder: string, name: string): Promise<() => void> {
     const made = join(folder, `${name}.new`);
     server.on('error', reject);
     server.listen(made, () => {
-      renameSync(made, join(folder, name));
+      try {
+        renameSync(made, join(folder, name));
+      } catch (e) {
+        server.close();
+        reject(e as Error);
+        return;
+      }
       server.unref();
       resolve(() => {
         // By force: the folder may be gone.

@@ -1,7 +1,7 @@
 /** The record beside each segment: who sent it, what it holds, and whether that is all. */
 import type { rcap } from '../wire/messages.js';
 
-/** What is known when a segment is opened; written to `<stem>.json.part` then, so that a salvaged segment has it too. */
+/** What is known when a segment is opened: the first line of its journal, so that a recovered segment has it too. */
 export interface ManifestStart {
   format: 'rcap manifest 1';
   host: string;
@@ -38,11 +38,14 @@ export interface ManifestGap {
   firstSequence: number;
   lastSequence: number;
   packets: number;
+  /** Sum of the captured lengths. */
   bytes: number;
+  firstPacketTime: string;
+  lastPacketTime: string;
 }
 
 export interface Manifest extends ManifestStart {
-  /** Name of the file beside it. */
+  /** Name of the file beside it; empty where there were gaps, or an end, but no packets. */
   file: string;
   lastSequence: number;
   packets: number;
@@ -54,16 +57,19 @@ export interface Manifest extends ManifestStart {
   published: string;
   /** Of the file as it was written, hex. */
   sha256: string;
-  /** What closed it: bytes, age, idle, end, disconnected, stopped, salvaged. */
+  /** What closed it: bytes, age, idle, full, end, disconnected, superseded, stopped, recovered. */
   closedBy: string;
-  /** Batches that were lost before the collector had them, up to this segment. The 1000th stands for all further ones. */
+  /** Batches that were lost before the collector had them, in this segment. The 1000th stands for all further ones. */
   gaps: ManifestGap[];
   /** The agent's counters, as last heard; of the whole capture so far. */
   counters: rcap.v1.ICounters | null;
-  /** The end mark, in the last segment of a complete capture. Null: more follows, or the capture is truncated. */
+  /**
+   * The end mark, in the last segment of a complete capture. Null: more follows, or the capture is truncated. After a crash
+   * at the very end it may be repeated in a manifest without a file.
+   */
   end: { reason: string; counters: rcap.v1.ICounters | null } | null;
   /** Why Arkime doesn't get this file, if it doesn't. */
   notForArkime?: string;
 }
 
-export const manifestText = (m: ManifestStart | Manifest): string => `${JSON.stringify(m, null, 2)}\n`;
+export const manifestText = (m: Manifest): string => `${JSON.stringify(m, null, 2)}\n`;

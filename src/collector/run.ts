@@ -1,37 +1,47 @@
-/** One run of the collector: takes its folders, salvages, listens, and ends in order when it is told to. */
-import { mkdirSync } from 'node:fs';
+/** One run of the collector: takes its folders, recovers what was left, listens, and ends in order when it is told to. */
 import { hostname, networkInterfaces } from 'node:os';
-import { join } from 'node:path';
+import { dirname, resolve } from 'node:path';
+import { systemClock } from '../clock.ts';
+import { reasonOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { identityOf } from './authority.ts';
 import type { ServeFlags } from './flags.ts';
 import { lockFolder } from './lock.ts';
-import { hostFolder } from './names.ts';
-import { folderMade } from './publish.ts';
-import { salvage } from './salvage.ts';
+import { systemDisk } from './disk.ts';
 import { CollectorServer } from './server.ts';
+import { Retention } from './retention.ts';
+import { Store } from './store.ts';
 import { Tokens } from './tokens.ts';
-import { CaptureWriter } from './writer.ts';
 
 /** Resolves once everything is durable and published, after `stopped` resolved. */
 export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string>): Promise<void> {
   const unlock = [await lockFolder(flags.state, 'state', 0o700), await lockFolder(flags.captures, 'captures', 0o750)];
   try {
+    // Both may have been made just now; where the one above can't be opened, they were made by somebody else.
+    for (const f of [flags.state, flags.captures]) await systemDisk.syncFolder(dirname(resolve(f))).catch(() => {});
     const identity = await identityOf(flags.state, flags.tls);
     const tokens = new Tokens(flags.state);
-    await salvage(flags.captures, (s) => {
-      const what = s.left
-        ? `left ${s.file}: ${s.left}`
-        : `salvaged ${s.file}: ${s.packets} packets, ${s.cut} bytes cut`;
-      log.warning(what, undefined, { ...s });
+    const store = await Store.open(flags, systemDisk, systemClock, {
+      info: (message, fields) => log.info(message, fields),
+      warning: (message, fields) => log.warning(message, undefined, fields),
+    });
+    const retention = new Retention(flags, flags, systemDisk, systemClock, {
+      deleted: (d) => log.info(`deleted ${d.file}: ${d.packets} packets (--${d.why})`, { ...d }),
+      failed: (file, e) => log.warning(`could not delete ${file}: ${reasonOf(e)}`),
     });
     const server = new CollectorServer(
       {
         version: `rcap-collector ${VERSION}`,
+        clock: systemClock,
         timestamps: flags.timestamps,
+        get full() {
+          return store.full;
+        },
         admit: (token, host, run) => tokens.admit(token, host, run),
-        writer: (start, events) => new CaptureWriter(hostFolderIn(flags.captures, start.host), start, flags, events),
+        enter: (...run) => store.enter(...run),
+        leave: (...run) => store.leave(...run),
+        writer: (...series) => store.writer(...series),
         log: (message, fields) => log.info(message, fields),
       },
       {
@@ -42,18 +52,15 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
       },
     );
     const port = await server.listen();
+    retention.start();
     announce(flags, log, identity, port, tokens.list().length);
-    log.debug(`stopping: ${await stopped}`);
+    await stopped;
     await server.stop();
+    await retention.stop();
+    store.close();
   } finally {
     for (const u of unlock) u();
   }
-}
-
-function hostFolderIn(captures: string, host: string): string {
-  const folder = join(captures, hostFolder(host));
-  if (mkdirSync(folder, { recursive: true, mode: 0o750 }) !== undefined) folderMade(folder);
-  return folder;
 }
 
 function announce(

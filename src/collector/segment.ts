@@ -1,14 +1,18 @@
-/** One file of a capture: opened as `.part`, appended to, made durable, published. */
+/** One file of a capture: opened as `.part` with its journal, appended to, made durable, published. */
 import { createHash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
-import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Clock } from '../clock.ts';
 import { RcapError } from '../errors.ts';
 import { FILE_HEADER_BYTES, fileHeader, recordTime } from '../formats/pcap.ts';
-import { createFile, replaceFile } from './disk.ts';
-import { type Manifest, type ManifestStart, manifestText } from './manifest.ts';
+import type { rcap } from '../wire/messages.js';
+import type { Disk, File } from './disk.ts';
+import { type Closing, Journal, JOURNAL, type Point } from './journal.ts';
+import type { Manifest, ManifestGap, ManifestStart } from './manifest.ts';
 import { PART, publishedName } from './names.ts';
-import { publishFile, publishManifest } from './publish.ts';
+import { type FoldersMade, manifestOf, publishFile, writeManifest } from './publish.ts';
+
+/** Gaps that a manifest lists; beyond, the last one grows: its packets and bytes stay exact. */
+const MAX_GAPS = 1000;
 
 /** Records of one or more batches of one capture, ready to be appended. */
 export interface Slab {
@@ -21,120 +25,188 @@ export interface Slab {
   lastSequence: number;
   /** Number of the first packet in the capture. */
   firstPacket: number;
-  /** When its first batch came, by performance.now(). */
+  /** When its first batch came, by clock.now(). */
   arrivedMs: number;
   release(): void;
 }
 
-export type Closing = Pick<Manifest, 'closedBy' | 'gaps' | 'counters' | 'end'>;
-
-export interface Published {
-  /** Of the manifest. */
-  path: string;
-  /** Resolves once the manifest is there too. */
-  manifest: Promise<Manifest>;
+/** Where a segment is made, and with what. */
+export interface SegmentPlace {
+  disk: Disk;
+  clock: Clock;
+  made: FoldersMade;
+  folder: string;
 }
 
 export class Segment {
-  bytes = FILE_HEADER_BYTES;
+  bytes = 0;
   packets = 0;
   packetBytes = 0;
-  lastSequence = 0;
-  readonly openedMs = performance.now();
-  appendedMs = performance.now();
-  readonly #folder: string;
-  readonly #stem: string;
+  lastSequence: number;
+  /** Of the last packet, in its capture. */
+  packetNumber: number;
+  readonly stem: string;
+  readonly openedMs: number;
+  appendedMs: number;
+  readonly #place: SegmentPlace;
   readonly #start: ManifestStart;
-  readonly #handle: FileHandle;
+  readonly #journal: Journal;
+  #file: File | undefined;
   /** Of what was appended, taken while it is at hand: reading it back would cost as much again. */
   readonly #hash = createHash('sha256');
   #firstTime = '';
   #lastTime = '';
+  #gaps: ManifestGap[] = [];
+  /** From here on they aren't in the journal, or not as they are now. */
+  #gapsFrom = 0;
+  /** How much of the file is durable. */
+  #syncedBytes = 0;
+  /** A name was made in the folder that isn't durable yet. */
+  #unnamed = true;
 
-  private constructor(folder: string, stem: string, start: ManifestStart, handle: FileHandle) {
-    this.#folder = folder;
-    this.#stem = stem;
+  private constructor(place: SegmentPlace, stem: string, start: ManifestStart, journal: Journal) {
+    this.#place = place;
+    this.stem = stem;
     this.#start = start;
-    this.#handle = handle;
-    this.#hash.update(fileHeader(start.linkType, start.snaplen, start.timestamps));
+    this.#journal = journal;
+    this.lastSequence = start.firstSequence - 1;
+    this.packetNumber = start.firstPacketNumber - 1;
+    this.openedMs = this.appendedMs = place.clock.now();
   }
 
-  /** Creates the file with its header, and the manifest's beginning beside it. Never over another file. */
-  static async open(folder: string, stem: string, start: ManifestStart): Promise<Segment> {
+  /** Begins with the journal alone: the file comes with the first packets. Never over another file. */
+  static async open(place: SegmentPlace, stem: string, start: ManifestStart): Promise<Segment> {
+    const { disk, folder } = place;
     const path = join(folder, publishedName(stem, start.linkType));
-    if (
-      await stat(path).then(
-        () => true,
-        () => false,
-      )
-    )
-      throw new RcapError('STORAGE', `could not create '${path}': it exists`);
-    const handle = await createFile(path + PART);
-    try {
-      await handle.write(fileHeader(start.linkType, start.snaplen, start.timestamps));
-      await replaceFile(join(folder, `${stem}.json${PART}`), manifestText(start));
-    } catch (e) {
-      await handle.close();
-      throw e;
-    }
-    return new Segment(folder, stem, start, handle);
+    if (await disk.exists(path)) throw new RcapError('STORAGE', `could not create '${stem}': it exists`);
+    return new Segment(place, stem, start, await Journal.create(disk, join(folder, stem + JOURNAL), start));
   }
 
   get file(): string {
-    return publishedName(this.#stem, this.#start.linkType);
+    return publishedName(this.stem, this.#start.linkType);
   }
 
   async append(slab: Slab): Promise<void> {
-    const { bytes } = slab;
-    const write = async (at: number) =>
-      at + (await this.#handle.write(bytes, at, bytes.length - at, this.bytes + at)).bytesWritten;
-    const first = write(0);
+    const file = (this.#file ??= await this.#create());
+    const written = file.write(slab.bytes, this.bytes);
     // Meanwhile, on this thread.
-    this.#hash.update(bytes);
-    for (let at = await first; at < bytes.length;) at = await write(at);
-    if (this.packets === 0) this.#firstTime = recordTime(slab.bytes, 0, this.#start.timestamps);
-    this.#lastTime = recordTime(slab.bytes, slab.lastRecord, this.#start.timestamps);
+    this.#hash.update(slab.bytes);
+    await written;
+    const { timestamps } = this.#start;
+    if (this.packets === 0) this.#firstTime = recordTime(slab.bytes, 0, timestamps);
+    this.#lastTime = recordTime(slab.bytes, slab.lastRecord, timestamps);
     this.bytes += slab.bytes.length;
     this.packets += slab.packets;
     this.packetBytes += slab.packetBytes;
+    this.packetNumber = slab.firstPacket + slab.packets - 1;
     this.lastSequence = slab.lastSequence;
-    this.appendedMs = performance.now();
+    this.appendedMs = this.#place.clock.now();
   }
 
-  sync(): Promise<void> {
-    return this.#handle.datasync();
+  async #create(): Promise<File> {
+    const { linkType, snaplen, timestamps } = this.#start;
+    const file = await this.#place.disk.create(join(this.#place.folder, this.file + PART));
+    this.#file = file;
+    this.#unnamed = true;
+    const header = fileHeader(linkType, snaplen, timestamps);
+    this.#hash.update(header);
+    await file.write(header, 0);
+    this.bytes = FILE_HEADER_BYTES;
+    return file;
   }
 
-  /** Makes it visible. Resolves once it is; its manifest follows. */
-  async publish(closing: Closing): Promise<Published> {
-    // What a failed append left behind the last whole record doesn't count.
-    await this.#handle.truncate(this.bytes);
-    await publishFile(this.#handle, join(this.#folder, this.file));
-    const manifest = publishManifest(this.#folder, this.#stem, {
-      ...this.#start,
-      file: this.file,
-      lastSequence: this.lastSequence,
+  gap(gap: ManifestGap): void {
+    this.lastSequence = gap.lastSequence;
+    this.packetNumber += gap.packets;
+    this.appendedMs = this.#place.clock.now();
+    if (this.#gaps.length < MAX_GAPS) {
+      this.#gaps.push(gap);
+      return;
+    }
+    const last = this.#gaps.pop()!;
+    this.#gapsFrom = Math.min(this.#gapsFrom, this.#gaps.length);
+    this.#gaps.push({
+      ...gap,
+      firstSequence: last.firstSequence,
+      firstPacketTime: last.firstPacketTime,
+      packets: last.packets + gap.packets,
+      bytes: last.bytes + gap.bytes,
+    });
+  }
+
+  /** Makes durable what there is now, and returns up to where that is. One at a time; appending may go on. */
+  async sync(counters: rcap.v1.ICounters | null): Promise<Point> {
+    const point = this.#point(counters);
+    await this.#makeDurable(point);
+    return point;
+  }
+
+  #point(counters: rcap.v1.ICounters | null): Point {
+    const gapsFrom = this.#gapsFrom;
+    this.#gapsFrom = this.#gaps.length;
+    return {
+      sequence: this.lastSequence,
+      packetNumber: this.packetNumber,
+      // Not a header alone: no file is published without packets.
+      bytes: this.packets > 0 ? this.bytes : 0,
       packets: this.packets,
       packetBytes: this.packetBytes,
-      fileBytes: this.bytes,
       firstPacketTime: this.#firstTime,
       lastPacketTime: this.#lastTime,
-      published: new Date().toISOString(),
-      sha256: this.#hash.digest('hex'),
-      ...closing,
-    });
-    return { path: join(this.#folder, `${this.#stem}.json`), manifest };
+      gapsFrom,
+      gaps: this.#gaps.slice(gapsFrom),
+      counters,
+    };
   }
 
-  /** Closes the file as it is: the disk failed. */
-  abandon(): void {
-    this.#handle.close().catch(() => {});
+  async #makeDurable(point: Point): Promise<void> {
+    if (point.bytes > this.#syncedBytes) await this.#file!.datasync();
+    this.#syncedBytes = point.bytes;
+    if (this.#unnamed) {
+      this.#unnamed = false; // not behind the await: a name may be made meanwhile
+      await this.#place.disk.syncFolder(this.#place.folder);
+    }
+    await this.#journal.add(point);
   }
 
-  /** Removes a segment without packets. */
-  async discard(): Promise<void> {
-    await this.#handle.close();
-    await rm(join(this.#folder, this.file + PART), { force: true });
-    await rm(join(this.#folder, `${this.#stem}.json${PART}`), { force: true });
+  /** The last sync; nothing is appended any more. Durable once it resolves. */
+  async seal(counters: rcap.v1.ICounters | null, closing: Closing): Promise<Point> {
+    const sha256 = this.bytes > 0 ? this.#hash.digest('hex') : '';
+    const point = { ...this.#point(counters), closing: { ...closing, sha256 } };
+    await this.#makeDurable(point);
+    return point;
+  }
+
+  /** Makes a sealed segment visible, if it has packets. */
+  async publish(): Promise<void> {
+    if (!this.#file) return;
+    const { disk, clock, made, folder } = this.#place;
+    const file = this.#file;
+    await publishFile(disk, clock, made, file, folder, this.file);
+    this.#file = undefined;
+  }
+
+  /** The manifest of a published segment. Then its journal has done its work. */
+  async record(point: Point): Promise<Manifest> {
+    const { disk, clock, folder } = this.#place;
+    const manifest = manifestOf(
+      this.stem,
+      this.#start,
+      { ...point, gapsFrom: 0, gaps: this.#gaps },
+      new Date(clock.date()),
+    );
+    await writeManifest(disk, folder, this.stem, manifest);
+    return manifest;
+  }
+
+  /** Its journal goes: all that it says stands elsewhere. */
+  async forget(): Promise<void> {
+    await this.#journal.close();
+    await this.#place.disk.remove(join(this.#place.folder, this.stem + JOURNAL));
+  }
+
+  /** Closes the files as they are: the disk failed. */
+  async abandon(): Promise<void> {
+    await Promise.allSettled([this.#file?.close(), this.#journal.close()]);
   }
 }

@@ -90,7 +90,7 @@ export class CollectorServer {
     this.#sockets.add(raw);
     const late = setTimeout(() => {
       if (!intake) socket.destroy();
-      else if (!intake.host) intake.refuse(Code.PROTOCOL, `no Hello within ${HELLO_MS / 1000} s`);
+      else if (!intake.host) intake.refuse(Code.LIMIT, `no Hello within ${HELLO_MS / 1000} s`);
     }, HELLO_MS);
     const failed = (e: NodeJS.ErrnoException) => {
       if (!intake && !socket.destroyed) this.#host.log(`no TLS with ${peer}: ${e.code ?? e.message}`);

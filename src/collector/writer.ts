@@ -1,13 +1,16 @@
-/** Writes one capture: a series of segments. What reached the disk is acknowledged, in groups. */
-import { replaceFile } from './disk.ts';
-import { type ManifestGap, type ManifestStart, manifestText } from './manifest.ts';
-import { segmentStem } from './names.ts';
-import { type RotationLimits, rotationDue } from './rotation.ts';
-import { type Closing, type Published, Segment, type Slab } from './segment.ts';
+/** Writes one capture: a series of segments. What is durable is acknowledged, in groups. */
+import type { Clock, Timer } from '../clock.ts';
 import type { rcap } from '../wire/messages.js';
+import { type Disk, replaceFile } from './disk.ts';
+import type { Closing } from './journal.ts';
+import { type Manifest, type ManifestGap, type ManifestStart, manifestText } from './manifest.ts';
+import { segmentStem } from './names.ts';
+import { manifestPath } from './publish.ts';
+import { type RotationLimits, rotationDue } from './rotation.ts';
+import { Segment, type SegmentPlace, type Slab } from './segment.ts';
 
-/** Gaps that a manifest lists; beyond, the last one grows: its packets and bytes stay exact. */
-const MAX_GAPS = 1000;
+/** What a journal and a manifest without a file take, at most. */
+const SMALL_BYTES = 1 << 19;
 
 export interface WriterLimits extends RotationLimits {
   /** What was written is made durable at this many bytes … */
@@ -17,8 +20,8 @@ export interface WriterLimits extends RotationLimits {
 }
 
 export interface WriterEvents {
-  /** Up to `sequence` all is durable; `ended`: and published. */
-  acknowledge(sequence: number, ended: boolean): void;
+  /** Up to `sequence`, with so many packets, all is durable; `ended`: and published, the end mark too. */
+  acknowledge(sequence: number, packets: number, ended: boolean): void;
   /** Nothing is being written. */
   idle(): void;
   /** The disk failed; the writer does nothing more. */
@@ -26,36 +29,70 @@ export interface WriterEvents {
   published(file: string, packets: number): void;
 }
 
+/** What a writer needs of the store around it. */
+export interface WriterStore {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** Resolves when there is room on the disk: true. Or false, once `over` says so. */
+  room(over: () => boolean): Promise<boolean>;
+  readonly full: string;
+  /** So many bytes are to be written; `full` is right once it resolves. */
+  spend(bytes: number): Promise<void>;
+  /** Up to here manifests are written: remembers it, durably. */
+  recorded(run: string, capture: number, at: { sequence: number; packets: number; ended: boolean }): Promise<void>;
+  /** A segment that couldn't be published: to be recovered. */
+  left(stem: string, folder: string): void;
+}
+
 export type SeriesStart = Omit<ManifestStart, 'opened' | 'firstSequence' | 'firstPacketNumber'>;
 
 export class CaptureWriter {
   /** As the agent last said. */
   counters: rcap.v1.ICounters | null = null;
-  written = { packets: 0, packetBytes: 0, segments: 0 };
-  readonly #folder: string;
+  readonly #store: WriterStore;
+  readonly #place: SegmentPlace;
   readonly #start: SeriesStart;
   readonly #limits: WriterLimits;
   readonly #events: WriterEvents;
-  /** Since the last segment was closed. */
-  #gaps: ManifestGap[] = [];
+  readonly #clock: Clock;
   #segment: Segment | undefined;
-  #lastPublished: Published | undefined;
-  #lastSequence = 0;
+  /** Those whose journal is still there. */
+  readonly #unfinished = new Set<Segment>();
+  /** The last one that was published, once it is recorded, too. */
+  #last: Promise<{ stem: string; manifest: Manifest }> | undefined;
+  /** Where the capture stands: written, not yet durable. */
+  #sequence: number;
+  #packets: number;
   /** What is done one after the other, and how much of it is left. */
   #tail: Promise<void> = Promise.resolve();
   #pending = 0;
   #unsynced = 0;
   #appendedMs = -Infinity;
   #syncedMs = -Infinity;
-  #syncTimer: NodeJS.Timeout | undefined;
+  #syncTimer: Timer | undefined;
   #syncing: Promise<void> | undefined;
   #failed = false;
+  #closing = false;
+  /** Closed while the disk was full: what came last isn't written. */
+  #halted = false;
 
-  constructor(folder: string, start: SeriesStart, limits: WriterLimits, events: WriterEvents) {
-    this.#folder = folder;
+  /** `from`: what earlier connections brought. */
+  constructor(
+    store: WriterStore,
+    place: SegmentPlace,
+    start: SeriesStart,
+    from: { sequence: number; packets: number },
+    limits: WriterLimits,
+    events: WriterEvents,
+  ) {
+    this.#store = store;
+    this.#place = place;
     this.#start = start;
+    this.#sequence = from.sequence;
+    this.#packets = from.packets;
     this.#limits = limits;
     this.#events = events;
+    this.#clock = store.clock;
   }
 
   /** Steps that were asked for and aren't done. */
@@ -68,111 +105,144 @@ export class CaptureWriter {
 
   /** How long what there is to append may still wait for more, milliseconds; undefined: until `idle` is called. */
   get patience(): number | undefined {
-    return this.busy ? undefined : this.#appendedMs + this.#limits.syncMs - performance.now();
+    return this.busy ? undefined : this.#appendedMs + this.#limits.syncMs - this.#clock.now();
   }
 
   append(slab: Slab): void {
-    this.#appendedMs = performance.now();
-    this.#enqueue(async () => {
-      try {
+    this.#appendedMs = this.#clock.now();
+    this.#enqueue(
+      async () => {
+        await this.#makeRoom(slab.bytes.length);
+        if (this.#halted) return;
         await this.#rotate(slab.bytes.length, slab.arrivedMs);
-        this.#segment ??= await this.#open(slab);
+        this.#segment ??= await this.#open();
         await this.#segment.append(slab);
-      } finally {
-        slab.release();
-      }
-      this.#lastSequence = slab.lastSequence;
-      this.written.packets += slab.packets;
-      this.written.packetBytes += slab.packetBytes;
-      this.#unsynced += slab.bytes.length;
-      this.#scheduleSync();
-    });
+        this.#sequence = slab.lastSequence;
+        this.#packets += slab.packets;
+        this.#unsynced += slab.bytes.length;
+        this.#scheduleSync();
+      },
+      () => slab.release(),
+    );
   }
 
   gap(gap: ManifestGap): void {
     this.#enqueue(async () => {
-      this.#addGap(gap);
-      this.#lastSequence = gap.lastSequence;
+      await this.#makeRoom(SMALL_BYTES);
+      if (this.#halted) return;
+      await this.#rotate(0, this.#clock.now());
+      this.#segment ??= await this.#open();
+      this.#segment.gap(gap);
+      this.#sequence = gap.lastSequence;
+      this.#packets += gap.packets;
       this.#unsynced++;
       this.#scheduleSync();
     });
-  }
-
-  #addGap(gap: ManifestGap): void {
-    if (this.#gaps.length < MAX_GAPS) {
-      this.#gaps.push(gap);
-      return;
-    }
-    const last = this.#gaps.at(-1)!;
-    this.#gaps[MAX_GAPS - 1] = {
-      ...last,
-      lastSequence: gap.lastSequence,
-      packets: last.packets + gap.packets,
-      bytes: last.bytes + gap.bytes,
-    };
   }
 
   /** The capture's end mark. `acknowledge` with `ended` follows once everything is published. */
   end(end: NonNullable<Closing['end']>): void {
     this.counters = end.counters;
     this.#enqueue(async () => {
-      if (this.#segment) await this.#close('end', end);
-      else await this.#amend(end);
-      this.#events.acknowledge(this.#lastSequence, true);
+      const [sequence, packets] = [this.#sequence, this.#packets];
+      const amended = !this.#segment && (await this.#amend(end));
+      if (!this.#segment && !amended && sequence > 0) {
+        await this.#makeRoom(SMALL_BYTES);
+        if (this.#halted) return;
+        this.#segment = await this.#open();
+      }
+      if (this.#segment) {
+        await this.#close('end', end);
+        await this.#last;
+      } else {
+        await this.#store.recorded(this.#start.run, this.#start.capture, { sequence, packets, ended: true });
+      }
+      this.#events.acknowledge(sequence, packets, true);
     });
   }
 
-  /** Publishes what there is, without an end mark. */
-  async close(closedBy: 'disconnected' | 'stopped'): Promise<void> {
+  /** Publishes what there is, without an end mark. Never rejects. */
+  async close(closedBy: 'disconnected' | 'superseded' | 'stopped'): Promise<void> {
+    this.#closing = true;
     this.#enqueue(async () => {
+      this.#halted = true;
       if (this.#segment) await this.#close(closedBy, null);
-      else if (this.#gaps.length > 0) await this.#amend(null);
     });
     await this.finished();
   }
 
-  /** Resolves when all that was asked for is done, manifests too. */
+  /** Resolves when all that was asked for is done, manifests too, or has failed. */
   async finished(): Promise<void> {
-    await this.#tail;
-    await this.#lastPublished?.manifest.catch(() => {});
+    for (let tail; tail !== this.#tail;) {
+      tail = this.#tail;
+      await tail;
+      await this.#last?.catch(() => {});
+    }
   }
 
   /** Called now and then, unless something is gathered: closes a segment that is old or idle. */
   tick(): void {
-    if (this.#segment && !this.busy && rotationDue(this.#segment, this.#limits, performance.now(), 0)) {
-      this.#enqueue(() => this.#rotate(0, performance.now()));
+    if (this.#segment && !this.busy && rotationDue(this.#segment, this.#limits, this.#clock.now(), 0)) {
+      this.#enqueue(() => this.#rotate(0, this.#clock.now()));
     }
   }
 
-  #enqueue(work: () => Promise<void>): void {
+  #enqueue(work: () => Promise<void>, release = () => {}): void {
     this.#pending++;
     this.#tail = this.#tail
-      .then(() => (this.#failed ? undefined : work()))
+      .then(() => (this.#failed || this.#halted ? undefined : work()))
       .catch((e: Error) => this.#fail(e))
       .then(() => {
+        release();
         this.#pending--;
         if (!this.#pending) this.#events.idle();
       });
   }
 
-  #fail(error: Error): void {
+  /** What is durable stays as it is, and is recovered; the agent sends the rest again. */
+  #fail(cause: Error): void {
     if (this.#failed) return;
     this.#failed = true;
-    clearTimeout(this.#syncTimer);
-    // What is on disk stays as `.part` and is salvaged at the next start.
-    this.#segment?.abandon();
-    this.#events.failed(error);
+    this.#syncTimer?.cancel();
+    this.#tail = this.#tail.then(async () => {
+      // Nothing may still be under way in a file that is closed, and opened again.
+      await this.#syncing;
+      await this.#last?.catch(() => {});
+      for (const s of this.#unfinished) {
+        await s.abandon();
+        this.#store.left(s.stem, this.#place.folder);
+      }
+    });
+    this.#events.failed(cause);
   }
 
-  #open(slab: Slab): Promise<Segment> {
-    const opened = new Date();
-    const stem = segmentStem({ ...this.#start, opened, firstSequence: slab.firstSequence });
-    return Segment.open(this.#folder, stem, {
-      ...this.#start,
-      opened: opened.toISOString(),
-      firstSequence: slab.firstSequence,
-      firstPacketNumber: slab.firstPacket,
-    });
+  /** Waits while the disk is too full. What there is gets published first: whoever makes room may take it away. */
+  async #makeRoom(bytes: number): Promise<void> {
+    await this.#store.spend(bytes);
+    if (!this.#store.full) return;
+    if (this.#segment) await this.#close('full', null);
+    if (!(await this.#store.room(() => this.#closing))) this.#halted = true;
+  }
+
+  async #open(): Promise<Segment> {
+    const opened = new Date(this.#clock.date());
+    const firstSequence = this.#sequence + 1;
+    const stem = segmentStem({ ...this.#start, opened, firstSequence });
+    try {
+      const segment = await Segment.open(this.#place, stem, {
+        ...this.#start,
+        opened: opened.toISOString(),
+        firstSequence,
+        firstPacketNumber: this.#packets + 1,
+      });
+      this.#unfinished.add(segment);
+      return segment;
+    } catch (e) {
+      // Half a journal may be there; but not one that is somebody else's.
+      const { code, syscall } = e as NodeJS.ErrnoException;
+      if (syscall !== undefined && code !== 'EEXIST') this.#store.left(stem, this.#place.folder);
+      throw e;
+    }
   }
 
   /** `now`: for what is to be appended when it came, for it may have been gathered long. */
@@ -187,53 +257,63 @@ export class CaptureWriter {
     while (this.#syncing) await this.#syncing;
     // A failed sync may have lost pages that a second one would not report; and what comes after must not acknowledge.
     if (this.#failed) throw new Error('an earlier write failed');
-    clearTimeout(this.#syncTimer);
+    this.#syncTimer?.cancel();
     this.#syncTimer = undefined;
-    await this.#lastPublished?.manifest;
-    this.#lastPublished = await segment.publish({
-      closedBy,
-      gaps: this.#gaps,
-      counters: this.counters,
-      end,
-    });
-    this.#lastPublished.manifest.catch((e: Error) => this.#fail(e));
-    this.#segment = undefined;
-    this.#gaps = [];
+    await this.#last;
+    const point = await segment.seal(this.counters, { closedBy, end });
     this.#unsynced = 0;
-    this.written.segments++;
-    this.#events.published(segment.file, segment.packets);
-    this.#events.acknowledge(this.#lastSequence, false);
+    this.#events.acknowledge(point.sequence, point.packetNumber, false);
+    await segment.publish();
+    this.#segment = undefined;
+    if (segment.packets > 0) this.#events.published(segment.file, segment.packets);
+    // The next segment needn't wait for the rest.
+    this.#last = this.#finish(segment, point);
+    this.#last.catch((e: Error) => this.#fail(e));
   }
 
-  /** The end mark, or gaps, came when the last segment was already published: its manifest gets them. */
-  async #amend(end: Closing['end']): Promise<void> {
-    if (!this.#lastPublished) return;
-    const manifest = await this.#lastPublished.manifest;
-    await replaceFile(
-      this.#lastPublished.path,
-      manifestText({ ...manifest, gaps: [...manifest.gaps, ...this.#gaps], counters: this.counters, end }),
-    );
+  async #finish(
+    segment: Segment,
+    point: Awaited<ReturnType<Segment['seal']>>,
+  ): Promise<{ stem: string; manifest: Manifest }> {
+    const manifest = await segment.record(point);
+    const { sequence, packetNumber: packets } = point;
+    const ended = manifest.end !== null;
+    await this.#store.recorded(this.#start.run, this.#start.capture, { sequence, packets, ended });
+    await segment.forget();
+    this.#unfinished.delete(segment);
+    return { stem: segment.stem, manifest };
+  }
+
+  /** The end mark came when the last segment was already published: its manifest gets it, if nobody took that away. */
+  async #amend(end: Closing['end']): Promise<boolean> {
+    const last = await this.#last;
+    if (!last) return false;
+    const { disk, folder } = this.#place;
+    const path = manifestPath(folder, last.stem);
+    if (!(await disk.exists(path))) return false;
+    await replaceFile(disk, path, manifestText({ ...last.manifest, counters: this.counters, end }));
+    return true;
   }
 
   #scheduleSync(): void {
-    const wait = this.#syncedMs + this.#limits.syncMs - performance.now();
+    const wait = this.#syncedMs + this.#limits.syncMs - this.#clock.now();
     if (this.#unsynced >= this.#limits.syncBytes || wait <= 0) this.#sync();
-    else this.#syncTimer ??= setTimeout(() => this.#sync(), wait);
+    else this.#syncTimer ??= this.#clock.after(wait, () => this.#sync());
   }
 
   /** Appending goes on meanwhile; what came later belongs to the next group. */
   #sync(): void {
-    clearTimeout(this.#syncTimer);
+    this.#syncTimer?.cancel();
     this.#syncTimer = undefined;
-    if (this.#syncing || this.#failed || !this.#unsynced) return;
-    const sequence = this.#lastSequence;
+    if (this.#syncing || this.#failed || !this.#unsynced || !this.#segment) return;
     this.#unsynced = 0;
-    this.#syncing = (this.#segment?.sync() ?? Promise.resolve())
-      .then(() => this.#events.acknowledge(sequence, false))
+    this.#syncing = this.#segment
+      .sync(this.counters)
+      .then((p) => this.#events.acknowledge(p.sequence, p.packetNumber, false))
       .catch((e: Error) => this.#fail(e))
       .finally(() => {
         this.#syncing = undefined;
-        this.#syncedMs = performance.now();
+        this.#syncedMs = this.#clock.now();
         if (this.#unsynced && !this.#failed) this.#scheduleSync();
       });
   }

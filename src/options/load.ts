@@ -4,7 +4,16 @@ import { reasonOf, usageError } from '../errors.ts';
 import { nearest } from './near.ts';
 import type { Typed } from './parse.ts';
 import { type Command, type Option, spelled, type Values } from './table.ts';
-import { formatDuration, formatSize, parseAddress, parseDuration, parseNumber, parseSize } from './units.ts';
+import {
+  formatDuration,
+  formatRate,
+  formatSize,
+  parseAddress,
+  parseDuration,
+  parseNumber,
+  parseRate,
+  parseSize,
+} from './units.ts';
 
 export type Origin = 'flag' | 'environment' | 'file' | 'default';
 const RANK: Record<Origin, number> = { flag: 3, environment: 2, file: 1, default: 0 };
@@ -54,7 +63,10 @@ function sourceOf(
   if (given) return { texts: given, origin: 'flag', label: `--${option.name}` };
   // Set but empty is how scripts unset a variable for one command.
   const variable = option.env === undefined ? undefined : environment[option.env];
-  if (variable) return { texts: [variable], origin: 'environment', label: option.env ?? '' };
+  if (variable) {
+    const texts = 'repeatable' in option ? variable.split(',').map((text) => text.trim()) : [variable];
+    return { texts, origin: 'environment', label: option.env ?? '' };
+  }
   const setting = settings[option.name];
   if (setting) return { texts: setting, origin: 'file', label: `${option.name} in ${file}` };
   if ('default' in option) return { texts: [option.default], origin: 'default', label: `--${option.name}` };
@@ -95,6 +107,8 @@ function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string): u
       return inRange(parseNumber(text), option, String);
     case 'size':
       return inRange(parseSize(text), option, formatSize);
+    case 'rate':
+      return inRange(parseRate(text), option, formatRate);
     case 'duration':
       return inRange(parseDuration(text), option, formatDuration);
   }

@@ -12,7 +12,7 @@ interface Row {
   readonly help: string;
   /** What --help adds to it: whole sentences. */
   readonly more?: string;
-  /** Read when no flag gives it. */
+  /** Read when no flag gives it; of a repeatable option it holds several, with commas between. */
   readonly env?: string;
   /** What applies when nothing gives it, in words, where no fixed `default` does. */
   readonly defaultWords?: string;
@@ -37,13 +37,14 @@ export interface TextOption extends Valued {
   readonly check?: (text: string) => string | undefined;
 }
 export interface NumberOption extends Valued {
-  readonly kind: 'number' | 'size' | 'duration';
+  readonly kind: 'number' | 'size' | 'rate' | 'duration';
   readonly min?: number;
   readonly max?: number;
 }
 export interface AddressOption extends Valued {
   readonly kind: 'address';
   readonly defaultPort: number;
+  readonly repeatable?: true;
   /** Port 0: the system picks a free one. */
   readonly anyPort?: true;
 }
@@ -70,7 +71,7 @@ export interface Command<Options extends readonly Option[] = readonly Option[]> 
 
 type One<O> = O extends { kind: 'flag' }
   ? boolean
-  : O extends { kind: 'number' | 'size' | 'duration' }
+  : O extends { kind: 'number' | 'size' | 'rate' | 'duration' }
     ? number
     : O extends { kind: 'address' }
       ? Address
@@ -78,7 +79,7 @@ type One<O> = O extends { kind: 'flag' }
         ? Choice
         : string;
 type Meaning<O> = O extends { repeatable: true }
-  ? string[]
+  ? One<O>[]
   : O extends { default: string } | { kind: 'flag' }
     ? One<O>
     : One<O> | undefined;

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatDuration, formatSize, parseAddress, parseDuration, parseNumber, parseSize } from './units.ts';
+import {
+  formatDuration,
+  formatRate,
+  formatSize,
+  parseAddress,
+  parseDuration,
+  parseNumber,
+  parseRate,
+  parseSize,
+} from './units.ts';
 
 test('numbers are whole and decimal', () => {
   assert.equal(parseNumber('0'), 0);
@@ -21,6 +30,13 @@ test('sizes are powers of two', () => {
   for (const text of ['', 'M', '1.5G', '64MB', '64 M', '-1M', '1P', '0x1K'])
     assert.throws(() => parseSize(text), /not a size/, text);
   assert.throws(() => parseSize('9000000T'), /too large/);
+});
+
+test('rates are sizes a second, said or not', () => {
+  for (const text of ['10M/s', '10M', '10m/s', '10485760']) assert.equal(parseRate(text), 10_485_760);
+  for (const text of ['', '/s', '10M/m', '10M/s/s', '10M /s', '10Mbit/s'])
+    assert.throws(() => parseRate(text), /not a size/);
+  assert.equal(formatRate(parseRate('64K')), '64K/s');
 });
 
 test('times need a unit', () => {

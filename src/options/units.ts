@@ -17,6 +17,9 @@ export function parseSize(text: string): number {
   return safe(Number(match[1]) * SIZES[match[2]!.toUpperCase()]!);
 }
 
+/** Bytes a second: a size, with `/s` or without. */
+export const parseRate = (text: string): number => parseSize(text.replace(/\/s$/, ''));
+
 /** Milliseconds: 500ms, 30s, 5m, 24h, 7d. */
 export function parseDuration(text: string): number {
   const match = /^(\d+)(ms|s|m|h|d)$/.exec(text);
@@ -48,6 +51,7 @@ export function parseAddress(text: string, defaultPort: number): Address {
 
 /** A size as parseSize reads it, with the largest unit that fits exactly. */
 export const formatSize = (bytes: number): string => format(bytes, SIZES);
+export const formatRate = (bytes: number): string => `${formatSize(bytes)}/s`;
 /** A time as parseDuration reads it, with the largest unit that fits exactly. */
 export const formatDuration = (ms: number): string => format(ms, TIMES);
 

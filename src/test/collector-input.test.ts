@@ -1,12 +1,13 @@
 /** What an operator can get wrong, and what a crash leaves behind: the collector as a process. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { appendFileSync, chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { pcapBytes, somePackets } from './pcap-bytes.ts';
-import { captureStart, onePacket, Peer } from './peer.ts';
+import { captureEnd, captureStart, hello, onePacket, Peer } from './peer.ts';
 import {
   bounded,
   cleanUp,
@@ -23,6 +24,7 @@ import {
   temporaryFolder,
   until,
 } from './support.ts';
+import { resume } from './wire.ts';
 
 const TIMEOUT = { timeout: 300_000 };
 const LISTEN = ['--listen', '127.0.0.1:0'];
@@ -124,42 +126,90 @@ describe("the collector's folders", TIMEOUT, () => {
     assert.equal((await next.stop()).code, 0);
   });
   it(
-    'full disks are said, keep what was acknowledged, and end one connection',
+    'on a disk that is full are said to be, keep what was acknowledged, and end one connection',
     { skip: lacksRoot || lacks('mount', 'python3') },
     async (t) => {
-      const folder = temporaryFolder(t);
-      mkdirSync(join(folder, 'captures'));
-      try {
-        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', join(folder, 'captures')], { stdio: 'pipe' });
-      } catch {
-        return t.skip('needs permission to mount');
-      }
-      cleanUp(t, () => void execFileSync('umount', ['-l', join(folder, 'captures')]));
-      const collector = await Collector.start(t, { folder });
+      const folder = smallDisk(t);
+      if (!folder) return t.skip('needs permission to mount');
+      const collector = await Collector.start(t, { folder, flags: ['--min-free', '0'] });
       const input = join(folder, 'input.pcap');
-      writeFileSync(input, pcapBytes(somePackets(4000)));
+      const packets = somePackets(4000);
+      writeFileSync(input, pcapBytes(packets));
       const { ended, counts } = await python(t, collector, input, 'full', ['--batch', '20', '--pause', '0.002']);
       assert.equal(ended.code, 1);
       assert.equal(counts.refused?.[0], 6);
       assert.match(counts.refused?.[1] ?? '', /could not write: no space left on device/);
       assert.match(collector.stderr, /could not write for full /);
       assert.ok(collector.running);
-      const { code } = await collector.stop();
-      assert.equal(code, 0);
+      assert.equal((await collector.stop()).code, 0);
       // Room again, and a restart.
-      const captures = join(folder, 'captures');
-      execFileSync('mount', ['-o', 'remount,size=64m', captures], { stdio: 'pipe' });
+      execFileSync('mount', ['-o', 'remount,size=64m', join(folder, 'captures')], { stdio: 'pipe' });
       const next = await Collector.start(t, { folder });
-      const files = next.published();
-      const found = files.reduce((sum, f) => sum + packetsIn(f), 0);
+      await until('all to be published', () => !next.files().some((f) => /\.(part|journal)$/.test(f)));
+      const files = next.published().toSorted(byFirstSequence);
+      const found = Buffer.concat(files.map((f) => readFileSync(f).subarray(24)));
+      // Whole batches from the first one on, each once, and all that were acknowledged.
+      assert.ok(counts.acknowledged > 0);
       assert.ok(
-        found >= counts.acknowledged * 20,
-        `${found} packets, but ${counts.acknowledged} batches were acknowledged`,
+        pcapBytes(packets)
+          .subarray(24, 24 + found.length)
+          .equals(found),
       );
+      const written = files.reduce((sum, f) => sum + packetsIn(f), 0);
+      assert.equal(written % 20, 0);
+      assert.ok(written >= counts.acknowledged * 20, `${written} packets, ${counts.acknowledged} acknowledged batches`);
       assert.equal((await next.stop()).code, 0);
     },
   );
+  it(
+    'on a disk with little room are not written to; agents are told to wait',
+    { skip: lacksRoot || lacks('mount') },
+    async (t) => {
+      const folder = smallDisk(t);
+      if (!folder) return t.skip('needs permission to mount');
+      const collector = await Collector.start(t, { folder });
+      await collector.says(/warning: taking nothing more: .*\b1\.0 MiB are free .*--min-free/);
+      const peer = await Peer.greeted(t, collector.port, await collector.token(), 'waiting');
+      peer.send(captureStart(), onePacket(1));
+      const status = await until('a Status', () => peer.answers.find((a) => a.status)?.status ?? undefined);
+      assert.equal(status.behind, true);
+      assert.match(status.reason ?? '', /1\.0 MiB are free/);
+      assert.deepEqual([peer.acknowledged(), peer.closed], [0, false]);
+      execFileSync('mount', ['-o', 'remount,size=2g', join(folder, 'captures')], { stdio: 'pipe' });
+      await until('an acknowledgement', () => peer.acknowledged() === 1);
+      await until('a Status', () => peer.answers.findLast((a) => a.status)?.status?.behind === false);
+      assert.equal((await collector.stop()).code, 0);
+      assert.equal(packetsIn(collector.published()[0]!), 1);
+    },
+  );
+  it('on a disk with little room do not keep it from ending', { skip: lacksRoot || lacks('mount') }, async (t) => {
+    const folder = smallDisk(t);
+    if (!folder) return t.skip('needs permission to mount');
+    const collector = await Collector.start(t, { folder });
+    const peer = await Peer.greeted(t, collector.port, await collector.token(), 'waiting');
+    peer.send(captureStart(), onePacket(1), captureEnd(1, 1));
+    await until('a Status', () => peer.answers.some((a) => a.status));
+    assert.equal((await collector.stop()).code, 0);
+    assert.equal((await peer.refusal()).code, 'STOPPING');
+    assert.deepEqual([peer.acknowledged(), collector.files()], [0, []]);
+  });
 });
+
+/** A folder whose captures are on a disk of 1 MiB; nothing where that isn't allowed. */
+function smallDisk(t: TestContext): string | undefined {
+  const folder = temporaryFolder(t);
+  const captures = join(folder, 'captures');
+  mkdirSync(captures);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', captures], { stdio: 'pipe' });
+  } catch {
+    return undefined;
+  }
+  cleanUp(t, () => void execFileSync('umount', ['-l', captures]));
+  return folder;
+}
+const byFirstSequence = (a: string, b: string) => sequenceIn(a) - sequenceIn(b);
+const sequenceIn = (file: string) => Number(/_(\d+)\.pcap$/.exec(file)?.[1]);
 
 describe('listening', TIMEOUT, () => {
   it('says when the port is in use', async (t) => {
@@ -229,7 +279,7 @@ describe('certificates', { ...TIMEOUT, skip: lacks('openssl') }, () => {
 });
 
 describe('after kill -9', { ...TIMEOUT, skip: lacks('python3', 'capinfos') }, () => {
-  it('what is left is cut to whole records, published and said', async (t) => {
+  it('what is left is cut at the last acknowledged batch, published and said', async (t) => {
     const collector = await Collector.start(t);
     const input = join(collector.folder, 'input.pcap');
     const packets = somePackets(400);
@@ -244,34 +294,82 @@ describe('after kill -9', { ...TIMEOUT, skip: lacks('python3', 'capinfos') }, ()
     await collector.exited;
     const { counts } = await client;
     assert.ok(counts.acknowledged > 0);
-    // As if the machine had lost its power in the middle of a record.
+    // As if the machine had lost its power in the middle of a record, and of a line.
     appendFileSync(part, Buffer.alloc(21, 1));
-    // And a second one that holds no packet, and one with its header cut off.
+    appendFileSync(part.replace('.pcap.part', '.journal'), '{"sequence":');
+    // And others of which nothing was acknowledged, with a journal and without.
     const folder = join(part, '..');
-    writeFileSync(join(folder, 'victim_x_20260101T000000Z_aaaaaaaa-1_1.pcap.part'), pcapBytes([]));
-    writeFileSync(join(folder, 'victim_y_20260101T000000Z_aaaaaaaa-1_1.pcap.part'), pcapBytes([]).subarray(0, 10));
+    const [begun, alone] = ['x', 'y'].map((i) => join(folder, `victim_${i}_20260101T000000Z_aaaaaaaa-1_1`));
+    writeFileSync(`${begun}.journal`, '{"format":"rcap');
+    writeFileSync(`${begun}.pcap.part`, pcapBytes(packets.slice(0, 3)));
+    writeFileSync(`${alone}.pcap.part`, pcapBytes([]).subarray(0, 10));
 
     const next = await Collector.start(t, { folder: collector.folder });
-    assert.match(next.stderr, /salvaged victim_file_\S+\.pcap: \d+ packets, \d+ bytes cut/);
+    const [, cut] = await next.says(/warning: recovered victim_file_\S+\.pcap: \d+ packets, (\d+) bytes cut\n/);
+    assert.ok(Number(cut) >= 21);
+    await until('all to be recovered', () => !next.files().some((f) => f.endsWith('.journal')));
     const [file, ...more] = next.published();
     assert.deepEqual(more, []);
     assert.ok(file);
     const found = packetsIn(file);
-    assert.ok(found >= counts.acknowledged * 10 && found < 400, `${found} packets`);
+    assert.ok(found >= counts.acknowledged * 10 && found < 400 && found % 10 === 0, `${found} packets`);
     assert.ok(readFileSync(file).equals(pcapBytes(packets.slice(0, found))));
     const manifest = JSON.parse(readFileSync(file.replace('.pcap', '.json'), 'utf8')) as Record<string, unknown>;
-    assert.equal(manifest['closedBy'], 'salvaged');
+    assert.equal(manifest['closedBy'], 'recovered');
     assert.equal(manifest['packets'], found);
+    assert.equal(manifest['lastSequence'], found / 10);
     assert.equal(manifest['host'], 'victim');
     assert.equal(manifest['end'], null);
     assert.equal(manifest['sha256'], execFileSync('sha256sum', [file], { encoding: 'utf8' }).slice(0, 64));
     assert.deepEqual(
       next.files().filter((f) => !/\.(pcap|json)$/.test(f)),
-      [],
+      [`${alone}.pcap.part`.slice(collector.captures.length + 1)],
     );
     assert.equal((await next.stop()).code, 0);
   });
+
+  it('an agent that comes back hears where its captures stand, and every packet is there once', async (t) => {
+    let collector = await Collector.start(t, { flags: ['--sync-time', '1ms'] });
+    const token = await collector.token();
+    const run = randomBytes(16);
+    let acknowledged = 0;
+    for (let round = 0; round < 4; round++) {
+      const peer = await Peer.connect(t, collector.port);
+      const more = round > 0 ? resume(1, acknowledged + 1) : undefined;
+      peer.send(hello({ token, host: 'back', run, ...(more && { more }) }));
+      const welcome = await welcomed(peer);
+      const durable = welcome.captures[0]?.lastSequence ?? 0;
+      assert.ok(durable >= acknowledged, `${durable} is durable, but ${acknowledged} were acknowledged`);
+      peer.send(captureStart(), ...Array.from({ length: 500 }, (_, i) => onePacket(durable + 1 + i)));
+      await until('acknowledgements', () => peer.acknowledged() > durable + 100);
+      collector.kill('SIGKILL');
+      await collector.exited;
+      acknowledged = peer.acknowledged();
+      collector = await Collector.start(t, { folder: collector.folder, flags: ['--sync-time', '1ms'] });
+    }
+    const peer = await Peer.connect(t, collector.port);
+    peer.send(hello({ token, host: 'back', run, more: resume(1, acknowledged + 1) }));
+    const last = (await welcomed(peer)).captures[0]!.lastSequence!;
+    peer.send(captureStart(), captureEnd(1, last));
+    await peer.ended();
+    const files = collector.published().toSorted(byFirstSequence);
+    const found = files.flatMap((f) =>
+      [...readFileSync(f, 'latin1').matchAll(/packet (\d+)/g)].map((m) => Number(m[1])),
+    );
+    assert.deepEqual(
+      found,
+      Array.from({ length: last }, (_, i) => i + 1),
+    );
+    assert.ok(last > 400);
+    assert.equal((await collector.stop()).code, 0);
+    assert.deepEqual(
+      collector.files().filter((f) => !/\.(pcap|json)$/.test(f)),
+      [],
+    );
+  });
 });
+
+const welcomed = (peer: Peer) => until('Welcome', () => peer.answers[0]?.welcome ?? undefined);
 
 describe('SIGTERM', TIMEOUT, () => {
   it('publishes what there is, tells the agents, and exits with 0', async (t) => {

@@ -26,7 +26,10 @@ it(
 
     const ended = await Promise.all(
       agents.map(({ host, file, token }) =>
-        runAgent(t, [...collector.address, '--host-name', host, '-r', file], { env: { RCAP_TOKEN: token } }),
+        // On a machine that is busy with 32 of them the first try may take too long.
+        runAgent(t, [...collector.address, '--host-name', host, '-r', file, '--give-up', '5m'], {
+          env: { RCAP_TOKEN: token },
+        }),
       ),
     );
     for (const { code, stderr } of ended) {

@@ -1,15 +1,12 @@
 /** The bytes in proto/README.md are what our code says, and what a collector takes. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { Intake } from '../collector/intake.ts';
-import { CaptureWriter } from '../collector/writer.ts';
 import { BLOCK_HEAD } from '../packet.ts';
 import { writeBatchHeader } from '../wire/frame.ts';
 import { rcap } from '../wire/messages.js';
-import { temporaryFolder } from './support.ts';
+import { openIntake, openStore } from './storage.ts';
+import { until } from './support.ts';
 import { packet } from './wire.ts';
 
 const { AgentMessage, CollectorMessage } = rcap.v1;
@@ -69,11 +66,21 @@ const fromAgent: Record<string, rcap.v1.IAgentMessage> = {
   },
   Counters: { counters },
   CaptureEnd: { captureEnd: { capture: 1, reason: 'stopped', counters, lastSequence: 3 } },
+  Alive: { alive: {} },
 };
 const fromCollector: Record<string, rcap.v1.ICollectorMessage> = {
   Welcome: { welcome: { protocol: 1, collector: 'rcap-collector 0.1.0', clockNs: START } },
   Ack: { ack: { capture: 1, sequence: 1 } },
   'Ack of the end': { ack: { capture: 1, sequence: 3, ended: true } },
+  Status: { status: { behind: true, reason: 'its disk is slow' } },
+  'Welcome after a reconnection': {
+    welcome: {
+      protocol: 1,
+      collector: 'rcap-collector 0.1.0',
+      clockNs: START,
+      captures: [{ capture: 1, lastSequence: 3 }],
+    },
+  },
   Refusal: { refusal: { code: 2, message: 'the token is expired', hint: 'rcap-collector token new, there' } },
 };
 
@@ -96,40 +103,23 @@ describe('the examples in proto/README.md', () => {
   it('Batch', () => same(examples.get('Batch'), batch()));
 
   it('as a conversation make the file that is shown', async (t) => {
-    const folder = temporaryFolder(t);
-    const limits = { rotateBytes: 2 ** 20, rotateAgeMs: 60_000, rotateIdleMs: 60_000, syncBytes: 1, syncMs: 1 };
-    const answers: rcap.v1.CollectorMessage[] = [];
-    const told = new EventTarget();
-    const intake = new Intake(
-      {
-        version: 'rcap-collector 0.1.0',
-        timestamps: 'nano',
-        admit: () => '0123abcd',
-        writer: (start, events) => new CaptureWriter(folder, start, limits, events),
-        log: () => {},
-      },
-      {
-        peer: 'example',
-        send: (bytes) => {
-          answers.push(CollectorMessage.decodeDelimited(bytes));
-          if (answers.at(-1)!.ack?.ended || answers.at(-1)!.refusal) told.dispatchEvent(new Event('end'));
-        },
-        ready: () => {},
-        close: () => {},
-      },
-    );
-    const end = once(told, 'end');
-    for (const name of ['Hello', 'CaptureStart', 'Batch', 'Gap', 'Counters', 'CaptureEnd'])
-      intake.push(examples.get(name)!);
-    await end;
-    await intake.end('disconnected');
+    const opened = await openStore(t, { options: { syncMs: 1 } });
+    const i = openIntake(opened, { version: 'rcap-collector 0.1.0' });
+    i.intake.push(examples.get('Hello')!);
+    await i.greeted();
+    for (const name of ['CaptureStart', 'Batch', 'Gap', 'Counters', 'CaptureEnd', 'Alive']) {
+      assert.ok(examples.has(name), name);
+      i.intake.push(examples.get(name)!);
+    }
+    await until('the end', () => i.acks().some((a) => a.ended));
+    await i.intake.end('disconnected');
     assert.deepEqual(
-      answers.map((a) => a.kind).filter((kind) => kind !== 'ack'),
+      i.answers.map((a) => a.kind).filter((kind) => kind !== 'ack'),
       ['welcome'],
     );
-    const file = readdirSync(folder).find((f) => f.endsWith('.pcap'));
+    const [file] = opened.folders.names('.pcap', 'web-1');
     assert.match(file!, /^web-1_eth0_\d{8}T\d{6}Z_00010203-1_1\.pcap$/);
-    same(examples.get('The file'), readFileSync(join(folder, file!)));
+    same(examples.get('The file'), opened.folders.bytes(file!, 'web-1'));
   });
 
   it('are all checked', () => {

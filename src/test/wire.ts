@@ -48,6 +48,19 @@ export const batch = (
 ): Buffer =>
   bytes(3, Buffer.concat([uint(1, h.capture ?? 1), uint(2, h.sequence ?? 1), uint(3, h.firstPacket ?? 1), packets]));
 
+/** Field 7 of a Hello: a capture goes on. */
+export const resume = (
+  capture: bigint | number,
+  firstUnacknowledged: bigint | number,
+  firstPacket: bigint | number = firstUnacknowledged,
+): Buffer => bytes(7, Buffer.concat([uint(1, capture), uint(2, firstUnacknowledged), uint(3, firstPacket)]));
+
+/** AgentMessage.counters. */
+export const counters = (capture: number, received: bigint | number): Buffer =>
+  bytes(5, Buffer.concat([uint(1, capture), uint(2, received)]));
+
+export const ALIVE: Buffer = bytes(7, '');
+
 /** A message behind its length. */
 export const frame = (message: Uint8Array): Buffer => Buffer.concat([varint(message.length), message]);
 

@@ -2,6 +2,9 @@
 import { readVarint, RecordError, skipField } from '../formats/records.ts';
 import { BLOCK_HEAD, PACKET_TAG } from '../packet.ts';
 
+/** Version of the protocol. */
+export const PROTOCOL = 1;
+
 /** Tags in AgentMessage. */
 export const HELLO_TAG = 0x0a;
 export const BATCH_TAG = 0x1a;

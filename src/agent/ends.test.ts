@@ -1,0 +1,71 @@
+/** How the program ends, and what it says, when its collector is gone for good. */
+import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { AGENT, type Cleaner, Collector, lacksAddon, lacksRoot, Program } from '../test/support.ts';
+
+const PORT = 40_404;
+
+describe('when the collector is gone', { skip: lacksRoot || lacksAddon }, () => {
+  async function stage(t: Cleaner, ...flags: string[]): Promise<[Program, Collector]> {
+    const collector = await Collector.start(t);
+    const env = { RCAP_TOKEN: await collector.token('--host', '*') };
+    const words = [...collector.address, '-i', 'lo', ...flags, `udp port ${PORT}`];
+    const agent = new Program(t, process.execPath, [AGENT, ...words], { env });
+    await agent.says(/listening on lo/);
+    return [agent, collector];
+  }
+  async function sendPacket(): Promise<void> {
+    const socket = createSocket('udp4');
+    await new Promise((resolve) => socket.send('x', PORT, '127.0.0.1', resolve));
+    socket.close();
+    await sleep(500); // a block is handed over after 100 ms
+  }
+  /** A capture on loopback that lost its collector, and has a packet since. */
+  async function alone(t: Cleaner, ...flags: string[]): Promise<Program> {
+    const [agent, collector] = await stage(t, ...flags);
+    collector.kill('SIGKILL');
+    await agent.says(/trying again in/);
+    await sendPacket();
+    return agent;
+  }
+  const asked = /[1-9]\d* packets? not yet acknowledged; send the signal again \(Ctrl-C\) to give up\n/;
+
+  test('who sends a signal is told, once, that the same again gives up', async (t) => {
+    const agent = await alone(t);
+    agent.kill('SIGTERM');
+    await agent.says(asked);
+    await sleep(1500);
+    agent.kill('SIGTERM');
+    const { code, stderr } = await agent.end();
+    assert.equal(code, 3, stderr);
+    assert.equal(stderr.match(/send the signal again/g)!.length, 1);
+  });
+
+  test('and so is who sent it while there was a collector, when that goes', async (t) => {
+    const [agent, collector] = await stage(t);
+    collector.kill('SIGSTOP'); // it acknowledges nothing
+    await sendPacket();
+    agent.kill('SIGTERM');
+    await sleep(1500);
+    assert.doesNotMatch(agent.stderr, asked);
+    collector.kill('SIGKILL');
+    await agent.says(asked);
+    agent.kill('SIGHUP');
+    assert.equal((await agent.end()).code, 3);
+  });
+
+  test('--give-up in the middle is 3, with the numbers and why', async (t) => {
+    const { code, stderr } = await (await alone(t, '--give-up', '2s')).end();
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, /error: gave up after 2 s without a connection: could not connect[^]*\d packets? captured\n/);
+  });
+
+  test('an address that is only tried is left out meanwhile, and each change of the filter is said', async (t) => {
+    const agent = await alone(t, '--server', '127.0.0.2:1');
+    const out = String.raw`not \(\(dst host 127\.0\.0\.1 [^\n]*`;
+    const tried = `filter on lo is now: [^\\n]*${out}host 127\\.0\\.0\\.2 and tcp src port 1\\)`;
+    await agent.says(new RegExp(`${tried}[^]*filter on lo is now: (?![^\\n]*127\\.0\\.0\\.2)[^\\n]*${out}\\n`));
+  });
+});

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as immediate } from 'node:timers/promises';
+import { systemClock } from '../clock.ts';
+import { Exclusion } from './exclusion.ts';
+import { ownTraffic } from './filter.ts';
+
+const A = '192.0.2.1';
+const B = '192.0.2.2';
+
+function stage(answer = (text: string) => Promise.resolve(`not (${text})`)) {
+  const said: string[] = [];
+  const where = { source: { label: 'eth0', setExclusion: answer } };
+  const exclusion = new Exclusion({
+    clock: { ...systemClock, after: (_ms, work) => systemClock.after(10, work) },
+    running: () => [where],
+    changed: ({ source }, filter) => said.push(`${source.label} ${filter}`),
+    failed: (_, error) => said.push(error.message),
+  });
+  return { exclusion, said };
+}
+const filterOf = (...addresses: string[]) => `eth0 not (${ownTraffic(addresses.map((a) => [a, 1]))})`;
+
+test('what is tried is left out before, and not any more when nobody was verified there', async () => {
+  const { exclusion, said } = stage();
+  await exclusion.attempt([A], 1);
+  assert.deepEqual(said.splice(0), [filterOf(A)]);
+  exclusion.settle(undefined, 1);
+  await immediate();
+  assert.deepEqual([said.splice(0), exclusion.filter], [['eth0 not ()'], '']);
+});
+
+test('of several addresses the one that was verified stays, and is no change when it is tried again', async () => {
+  const { exclusion, said } = stage();
+  await exclusion.attempt([A, B], 1);
+  exclusion.settle(B, 1);
+  await immediate();
+  assert.deepEqual(said.splice(0), [filterOf(A, B), filterOf(B)]);
+  await exclusion.attempt([B], 1);
+  exclusion.settle(undefined, 1);
+  await immediate();
+  assert.deepEqual([said, exclusion.filter], [[], ownTraffic([[B, 1]])]);
+});
+
+test('a filter that is refused is told; one that is not answered holds nobody up for long', async () => {
+  const { exclusion, said } = stage(() => Promise.reject(new Error('too long')));
+  await exclusion.attempt([A], 1);
+  assert.deepEqual(said, ["could not change what is left out of the capture on 'eth0': too long"]);
+  await stage(() => new Promise(() => {})).exclusion.attempt([A], 1);
+});
