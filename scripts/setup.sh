@@ -27,10 +27,13 @@ tshark        tshark
 capinfos      wireshark-common
 editcap       wireshark-common
 ip            iproute2
+nft           nftables
+strace        strace
 socat         socat
 openssl       openssl
 setcap        libcap2-bin
 unshare       util-linux
+nsenter       util-linux
 ps            procps
 '
 node_folder=scripts/node

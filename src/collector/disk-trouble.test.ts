@@ -91,11 +91,11 @@ class Agent {
     const open = CAPTURES.filter((c) => !this.ended.has(c));
     i.intake.push(frame(hello({ host: 'web01', run: Buffer.from(RUN, 'hex'), more: this.#resumes(open) })));
     while (!i.welcome() && !over()) await soon();
-    const stands = new Map(i.welcome()?.captures.map((d) => [d.capture!, d]));
+    const stands = new Map(i.welcome()?.captures.map((d) => [d.capture, d]));
     for (const c of this.#announced ? open : []) {
       const at = stands.get(c);
       // What was acknowledged is there, whatever happened.
-      if (at) assert.ok(at.lastSequence! >= this.acknowledged.get(c)!, `capture ${c} fell back`);
+      if (at) assert.ok(at.lastSequence >= this.acknowledged.get(c)!, `capture ${c} fell back`);
       if (at?.ended) this.ended.add(c);
     }
     const going = i.welcome() ? open.filter((c) => !this.ended.has(c)) : [];

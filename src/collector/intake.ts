@@ -7,7 +7,7 @@ import { RcapError, reasonOf } from '../errors.ts';
 import { type Timestamps, timeText } from '../formats/pcap.ts';
 import { OVERREAD, OVERRUN, RecordError, RecordWriter } from '../formats/records.ts';
 import { MAX_AGENT_MESSAGE, MAX_SNAPLEN } from '../packet.ts';
-import { BATCH_TAG, checkEnvelope, HELLO_TAG, ProtocolError, readBatchHeader } from '../wire/frame.ts';
+import { BATCH_TAG, checkEnvelope, HELLO_TAG, PROTOCOL, ProtocolError, readBatchHeader } from '../wire/frame.ts';
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
 import { hostFolder } from './names.ts';
@@ -18,7 +18,6 @@ import type { CaptureWriter, SeriesStart, WriterEvents } from './writer.ts';
 const { AgentMessage, CollectorMessage } = rcap.v1;
 const { Code } = rcap.v1.Refusal;
 
-export const PROTOCOL = 1;
 /** Captures that are open at a time, and all that a run may have: each is remembered for a while. */
 const MAX_CAPTURES = 256;
 const MAX_RUN_CAPTURES = 4096;
@@ -110,6 +109,8 @@ export class Intake implements RunHolder {
   /** The open ones: announced, and not yet ended and published. */
   readonly #captures = new Map<number, Capture>();
   readonly #ended = new Set<number>();
+  /** All of the run. */
+  readonly #seen = new Set<number>();
   /** Where captures of earlier connections stand. */
   readonly #resumed = new Map<number, { sequence: number; packets: number }>();
   /** From the Hello to the Welcome. */
@@ -304,6 +305,7 @@ export class Intake implements RunHolder {
     const captures = resumes.map((r) => this.#resume(known, r));
     if (this.#resumed.size !== resumes.length) throw new ProtocolError('a capture is resumed twice');
     for (const [capture, at] of known) {
+      this.#seen.add(capture);
       if (at.ended) this.#ended.add(capture);
       else if (!this.#resumed.has(capture)) this.#resumed.set(capture, at);
     }
@@ -345,7 +347,8 @@ export class Intake implements RunHolder {
       this.refuse(Code.LIMIT, `more than ${MAX_CAPTURES} open captures on one connection`);
       return;
     }
-    if (this.#captures.size + this.#ended.size >= MAX_RUN_CAPTURES) {
+    this.#seen.add(s.capture);
+    if (this.#seen.size > MAX_RUN_CAPTURES) {
       this.refuse(Code.LIMIT, `more than ${MAX_RUN_CAPTURES} captures of one run`);
       return;
     }

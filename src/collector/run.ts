@@ -2,7 +2,7 @@
 import { hostname, networkInterfaces } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { systemClock } from '../clock.ts';
-import { reasonOf } from '../errors.ts';
+import { RcapError, reasonOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { identityOf } from './authority.ts';
@@ -25,6 +25,8 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
     const store = await Store.open(flags, systemDisk, systemClock, {
       info: (message, fields) => log.info(message, fields),
       warning: (message, fields) => log.warning(message, undefined, fields),
+    }).catch((e: unknown) => {
+      throw new RcapError('FOLDER', `could not use the folders of captures and state: ${reasonOf(e)}`, { cause: e });
     });
     const retention = new Retention(flags, flags, systemDisk, systemClock, {
       deleted: (d) => log.info(`deleted ${d.file}: ${d.packets} packets (--${d.why})`, { ...d }),

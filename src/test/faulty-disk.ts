@@ -58,12 +58,12 @@ export class FaultyDisk implements Disk {
       // A descriptor is gone even if its close fails.
       if (this.fault === 'after' || this.fault === 'killed after' || what === 'close') await work();
       if (this.fault === 'torn') await half?.();
-      if (this.#killed) return NEVER;
-      throw systemError(this.code, what, path);
+      if (!this.#killed) throw systemError(this.code, what, path);
     } finally {
       this.#under--;
       if (this.#killed && this.#under === 0) this.#die();
     }
+    return NEVER;
   }
 
   create = (path: string, mode?: number): Promise<File> =>

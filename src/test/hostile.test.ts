@@ -24,7 +24,7 @@ import {
   run,
   until,
 } from './support.ts';
-import { batch, bytes, fixed64, frame, packet, uint, varint } from './wire.ts';
+import { ALIVE, batch, bytes, fixed64, frame, packet, resume, uint, varint } from './wire.ts';
 
 const NANOSECONDS = 1_700_000_000_000_000_000n;
 const small = (data: Uint8Array | string = 'data') =>
@@ -324,15 +324,107 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 600_000 }, () =>
     assert.equal(packetsIn(file), 1 + 3 + 1 + 65_536 + 1);
   });
 
-  it('65,535 captures one after another are fine; all its other numbers stay used', async (t) => {
-    const peer = await greeted(t);
-    for (let first = 1; first <= 65_535; first += 255) {
-      const numbers = Array.from({ length: 255 }, (_, i) => first + i);
+  it('4096 captures one after another are fine, and no more, on another connection of the run neither', async (t) => {
+    const run = randomBytes(16);
+    const peer = await Peer.connect(t, collector.port);
+    peer.send(hello({ token, host: 'many', run }));
+    await until('Welcome', () => peer.answers[0]?.welcome);
+    for (let first = 1; first <= 4096; first += 256) {
+      const numbers = Array.from({ length: 256 }, (_, i) => first + i);
       peer.send(...numbers.flatMap((n) => [captureStart(n), captureEnd(n, 0)]));
-      await peer.ended(first + 254);
+      await Promise.all(numbers.map((n) => peer.ended(n)));
     }
-    peer.send(captureStart(1));
-    assert.match((await peer.refusal()).message, /started already/);
+    peer.send(captureStart(4097));
+    const limit = { code: 'LIMIT', message: 'more than 4096 captures of one run' };
+    assert.deepEqual(await peer.refusal(), limit);
+    const again = await Peer.connect(t, collector.port);
+    again.send(hello({ token, host: 'many', run }));
+    await until('Welcome', () => again.answers[0]?.welcome);
+    again.send(captureStart(65_535));
+    assert.deepEqual(await again.refusal(), limit);
+    const used = await Peer.connect(t, collector.port);
+    used.send(hello({ token, host: 'many', run }));
+    await until('Welcome', () => used.answers[0]?.welcome);
+    used.send(captureStart(4096));
+    assert.match((await used.refusal()).message, /started already/);
+  });
+
+  describe('that resumes', () => {
+    const cases: [name: string, more: Uint8Array[], message: RegExp][] = [
+      ['sequence 0', [resume(1, 0, 1)], /out of range/],
+      ['sequence 2^53', [resume(1, 2n ** 53n, 1)], /out of range/],
+      ['a negative sequence', [resume(1, 2n ** 64n - 1n, 1)], /out of range/],
+      ['packet 0', [resume(1, 1, 0)], /out of range/],
+      ['packet 2^53', [resume(1, 1, 2n ** 53n)], /out of range/],
+      ['capture 0', [resume(0, 1)], /out of range/],
+      ['nothing', [bytes(7, '')], /out of range/],
+      ['one capture twice', [resume(1, 1), resume(1, 1)], /resumed twice/],
+      ['70,000 captures', Array.from({ length: 70_000 }, (_, n) => resume(n, 1)), /longer than/],
+    ];
+    for (const [name, more, message] of cases) {
+      it(`${name}: PROTOCOL`, async (t) => {
+        const peer = await Peer.connect(t, collector.port);
+        peer.send(hello({ token, host: 'resumer', more: Buffer.concat(more) }));
+        const refusal = await peer.refusal();
+        assert.equal(refusal.code, 'PROTOCOL');
+        assert.match(refusal.message, message);
+      });
+    }
+  });
+
+  it("another's run is taken neither over nor on with", async (t) => {
+    const run = randomBytes(16);
+    const own = await Peer.connect(t, collector.port);
+    own.send(hello({ token, host: 'owner', run }));
+    await until('Welcome', () => own.answers[0]?.welcome);
+    own.send(captureStart(), onePacket(1));
+    await until('an acknowledgement', () => own.acknowledged() === 1);
+    const stranger = await Peer.connect(t, collector.port);
+    stranger.send(hello({ token: await collector.token(), host: 'owner', run, more: resume(1, 1) }));
+    assert.deepEqual(await stranger.refusal(), { code: 'TOKEN', message: 'this run began with another token' });
+    own.send(onePacket(2), captureEnd(1, 2));
+    await own.ended();
+    assert.ok(!own.closed);
+    // Its own token takes it over, and all that was sent stays.
+    const again = await Peer.connect(t, collector.port);
+    again.send(hello({ token, host: 'owner', run, more: resume(1, 1) }));
+    const welcome = await until('Welcome', () => again.answers[0]?.welcome ?? undefined);
+    assert.deepEqual([welcome.captures[0]!.lastSequence, welcome.captures[0]!.ended], [2, true]);
+    assert.equal((await own.refusal()).code, 'SUPERSEDED');
+    again.end();
+  });
+
+  it('a hundred connections of one run, all at once, leave one', async (t) => {
+    const run = randomBytes(16);
+    const peers = await Promise.all(Array.from({ length: 100 }, () => Peer.connect(t, collector.port)));
+    for (const p of peers) p.send(hello({ token, host: 'crowd', run }));
+    await until('the others to be closed', () => peers.filter((p) => p.closed).length === 99);
+    for (const p of peers.filter((p) => p.closed)) assert.equal((await p.refusal()).code, 'SUPERSEDED');
+    const [last] = peers.filter((p) => !p.closed);
+    await until('Welcome', () => last!.answers[0]?.welcome);
+    last!.send(captureStart(), onePacket(1), captureEnd(1, 1));
+    await last!.ended();
+  });
+
+  it('who says more before the Welcome is refused', async (t) => {
+    const peer = await Peer.connect(t, collector.port);
+    peer.send(hello({ token, host: 'hasty' }), captureStart());
+    assert.deepEqual(await peer.refusal(), {
+      code: 'PROTOCOL',
+      message: 'a message came between Hello and Welcome',
+    });
+  });
+
+  it('signs of life are nothing else, and a Status comes every 5 seconds', async (t) => {
+    const peer = await greeted(t, 'alive');
+    for (let n = 0; n < 1000; n++) peer.send(ALIVE);
+    const statuses = () => peer.answers.filter((a) => a.status);
+    const began = performance.now();
+    await until('two of them', () => statuses().length === 2);
+    const ms = performance.now() - began;
+    assert.ok(ms > 9000, `after ${ms} ms`);
+    assert.deepEqual([peer.closed, statuses()[0]!.status!.behind ?? false], [false, false]);
+    peer.end();
   });
 
   it('small TLS records that arrive faster than the disk takes them are not mixed up', async (t) => {
@@ -474,7 +566,7 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 600_000 }, () =>
     await steady.finish();
     over = true;
     // Whoever left has their files published soon after.
-    await until('every file to be published', () => !collector.files().some((f) => /\.(part|new)$/.test(f)));
+    await until('every file to be published', () => !collector.files().some((f) => /\.(part|new|journal)$/.test(f)));
     const mebibytes = Math.round(collector.residentBytes / 2 ** 20);
     t.diagnostic(`the collector's resident memory: ${mebibytes} MiB`);
     assert.ok(mebibytes < 600, `${mebibytes} MiB`);
@@ -494,7 +586,8 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 600_000 }, () =>
       steady.sent,
     );
     assert.deepEqual(readdirSync(collector.folder).toSorted(), ['captures', 'state']);
-    const state = filesUnder(collector.state).filter((f) => !/^tokens\/[0-9a-f]{8}\.(json|use|revoked)$/.test(f));
+    const known = /^(tokens\/[0-9a-f]{8}\.(json|use|revoked)|runs\/[0-9a-f]{32}\.json)$/;
+    const state = filesUnder(collector.state).filter((f) => !known.test(f));
     assert.deepEqual(state, ['cert.pem', 'key.pem']);
   });
 });

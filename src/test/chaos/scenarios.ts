@@ -261,7 +261,7 @@ const failingDisk = (kills: boolean): Scenario =>
   scenario(
     async (r, input) => {
       await r.startCollector(SMALL_SEGMENTS);
-      await r.startReplay(input, '--max-rate', `${r.stage.scaled(20)}M/s`);
+      await r.startReplay(input, '--max-rate', `${r.stage.scaled(8)}M/s`);
       const counts = new Map<string, number>();
       await r.meanwhile(r.agent.exited, async () => {
         const inject = r.random.one(INJECTIONS);
