@@ -51,7 +51,7 @@ function listen(folder: string, name: string): Promise<() => void> {
         renameSync(made, join(folder, name));
       } catch (e) {
         server.close();
-        reject(e as Error);
+        reject(e);
         return;
       }
       server.unref();
