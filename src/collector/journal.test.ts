@@ -208,5 +208,27 @@ test('a point is written behind what it covers: file, its name, then the line, e
   const again = disk.steps.length;
   await segment.sync(null);
   assert.deepEqual(disk.steps.slice(again), ['write stem.journal', 'datasync stem.journal']);
-  await segment.abandon();
+  // Closed in the journal, renamed while it is open, its name durable; then the manifest, and the journal last.
+  const closing = disk.steps.length;
+  const sealed = await segment.seal(null, { closedBy: 'idle', end: null });
+  await segment.publish();
+  await segment.record(sealed);
+  await segment.forget();
+  const name = folder.split('/').at(-1)!;
+  assert.deepEqual(disk.steps.slice(closing), [
+    'write stem.journal',
+    'datasync stem.journal',
+    'rename stem.pcap.part',
+    `syncFolder ${name}`,
+    'close stem.pcap.part',
+    'remove stem.json.new',
+    'create stem.json.new',
+    'write stem.json.new',
+    'datasync stem.json.new',
+    'close stem.json.new',
+    'rename stem.json.new',
+    `syncFolder ${name}`,
+    'close stem.journal',
+    'remove stem.journal',
+  ]);
 });
