@@ -79,7 +79,8 @@ export class Runs {
     if (!this.#unread.has(run)) return;
     const text = await this.#disk.readText(join(this.#folder, `${run}.json`));
     const known = JSON.parse(text) as Partial<Run> | null;
-    if (typeof known?.token !== 'string' || typeof known.captures !== 'object' || !known.captures) throw new Error('it is damaged');
+    if (typeof known?.token !== 'string' || typeof known.captures !== 'object' || !known.captures)
+      throw new Error('it is damaged');
     if (this.#unread.delete(run)) this.#runs.set(run, known as Run);
   }
 
