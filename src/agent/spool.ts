@@ -207,8 +207,8 @@ export class Spool {
     this.#waiting -= entry.packets;
     // Its copy on disk is enough to keep.
     if (this.#ahead.delete(entry)) this.#forget(body);
-    const header = { ...entry, sequence: entry.firstSequence };
-    return bytes.subarray(writeBatchHeader(bytes, end, header), end);
+    const { capture, firstSequence: sequence, firstPacket } = entry;
+    return bytes.subarray(writeBatchHeader(bytes, end, { capture, sequence, firstPacket }), end);
   }
 
   /** Lets everything up to `sequence` go, of what was sent on the live connection. Throws for a capture that never was. */

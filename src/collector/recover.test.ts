@@ -12,7 +12,8 @@ import { type Disk, systemDisk } from './disk.ts';
 import type { Closing, Point } from './journal.ts';
 import type { Manifest, ManifestGap, ManifestStart } from './manifest.ts';
 import { leftovers, recover, type Recovered } from './recover.ts';
-import { Runs } from './runs.ts';
+import { reportOf } from './report.ts';
+import { type Position, Runs } from './runs.ts';
 
 /** A batch of one packet each: sequences 5 to 8. */
 const PACKETS: TestPacket[] = [60, 1, 100, 0].map((length, i) => ({
@@ -103,6 +104,17 @@ function position(folders: Folders): unknown {
   return run.captures['1'];
 }
 
+/** Where a capture stands, recorded up to there: its first `packets` packets of the segment are in files. */
+const stood = (sequence: number, number: number, packets: number, more: Partial<Position> = {}): Position => ({
+  sequence,
+  packets: number,
+  recorded: sequence,
+  ended: false,
+  files: { packets, bytes: pointAt(packets).packetBytes },
+  gaps: { packets: 0, bytes: 0 },
+  ...more,
+});
+
 /** Nothing but a file and its manifest, which fits. */
 function published(folders: Folders, bytes: Uint8Array, file = FILE): Manifest {
   assert.deepEqual(folders.names().toSorted(), [MANIFEST, file].toSorted());
@@ -139,8 +151,8 @@ test('a file that is longer than its last point is cut there, and published with
       const { sequence: lastSequence, bytes: fileBytes, packetNumber: _, gapsFrom: __, ...same } = point;
       const closing = { closedBy: 'recovered', end: null, sha256: sha256(kept) };
       assert.deepEqual(m, { ...START, ...same, lastSequence, fileBytes, file: FILE, ...closing });
-      const stands = { sequence: lastSequence, packets: 8 + batches, recorded: lastSequence, ended: false };
-      assert.deepEqual(position(folders), stands);
+      const gaps = { packets: GAP.packets, bytes: GAP.bytes };
+      assert.deepEqual(position(folders), stood(lastSequence, 8 + batches, batches, { gaps }));
     }
   }
 });
@@ -167,7 +179,7 @@ test('a file that is shorter than its last point keeps its whole records; what i
       ],
     );
     // It was acknowledged: the agent has it no more.
-    assert.deepEqual(position(folders), { sequence: 8, packets: 12, recorded: 8, ended: false });
+    assert.deepEqual(position(folders), stood(8, 12, whole.length));
   }
 });
 
@@ -190,12 +202,13 @@ test('a file that the disk lost is said; its journal becomes a manifest', async 
 
 for (const end of [null, END]) {
   const closing = { closedBy: end ? 'end' : 'bytes', end };
-  const position8 = { sequence: 8, packets: 12, recorded: 8, ended: end !== null };
+  const position8 = stood(8, 12, 4, { ended: end !== null });
+  const ended = end ? { ended: reportOf(START, position8, end) } : {};
   const words = end ? 'with an end mark' : 'without one';
 
   test(`closed ${words}, but not renamed: it is published, as it was closed`, async (t) => {
     const folders = left(t, { [JOURNAL]: journal([pointAt(2), closed(closing)]), [PART]: SEGMENT });
-    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0 }]);
+    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0, ...ended }]);
     const m = published(folders, SEGMENT);
     assert.deepEqual([m.closedBy, m.end, m.packets], [closing.closedBy, end, 4]);
     assert.deepEqual(position(folders), position8);
@@ -203,7 +216,7 @@ for (const end of [null, END]) {
 
   test(`renamed ${words}, but not recorded: its manifest is written`, async (t) => {
     const folders = left(t, { [JOURNAL]: journal([pointAt(2), closed(closing)]), [FILE]: SEGMENT });
-    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0 }]);
+    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0, ...ended }]);
     const m = published(folders, SEGMENT);
     assert.deepEqual([m.closedBy, m.end, m.lastPacketTime], [closing.closedBy, end, TIMES[3]]);
     assert.deepEqual(position(folders), position8);
@@ -221,7 +234,7 @@ for (const end of [null, END]) {
     const folders = left(t, { [JOURNAL]: journal([closed(closing)]) });
     const runs = await openRuns(folders);
     runs.claim(RUN, TOKEN);
-    runs.advance(RUN, 1, position8);
+    runs.record(RUN, 1, position8);
     await runs.save(RUN);
     await recovered(folders);
     assert.deepEqual(folders.names(), []);
@@ -233,7 +246,7 @@ test('recorded, but its end mark is not: the manifest is written', async (t) => 
   const folders = left(t, { [JOURNAL]: journal([closed({ closedBy: 'end', end: END })]), [FILE]: SEGMENT });
   const runs = await openRuns(folders);
   runs.claim(RUN, TOKEN);
-  runs.advance(RUN, 1, { sequence: 8, packets: 12, recorded: 8, ended: false });
+  runs.record(RUN, 1, stood(8, 12, 4));
   await runs.save(RUN);
   await recovered(folders);
   assert.deepEqual(published(folders, SEGMENT).end, END);
@@ -260,8 +273,8 @@ test('gaps alone, and an end mark alone, are recorded without a file', async (t)
       const [m] = folders.manifests();
       assert.deepEqual([m!.file, m!.gaps, m!.end, m!.closedBy, m!.sha256], ['', gaps, end, closedBy, '']);
       const { sequence, packetNumber } = points[0]!;
-      const stands = { sequence, packets: packetNumber, recorded: sequence, ended: end !== null };
-      assert.deepEqual(position(folders), stands);
+      const lost = { packets: gaps[0]?.packets ?? 0, bytes: gaps[0]?.bytes ?? 0 };
+      assert.deepEqual(position(folders), stood(sequence, packetNumber, 0, { ended: end !== null, gaps: lost }));
     }
   }
 });
@@ -465,7 +478,8 @@ test('of several segments of a capture all are recorded, in whatever order they 
       ],
       backwards ? 'newest first' : 'oldest first',
     );
-    assert.deepEqual(position(where), { sequence: 12, packets: 16, recorded: 12, ended: false });
+    const { packetBytes } = pointAt(4);
+    assert.deepEqual(position(where), stood(12, 16, 4, { files: { packets: 8, bytes: 2 * packetBytes } }));
     assert.ok(existsSync(join(where.host(), `${next}.pcap`)));
   }
 });

@@ -10,7 +10,8 @@ import { type File, replaceFile } from './disk.ts';
 import { JOURNAL, type JournalText, journalText, type Point, readJournal } from './journal.ts';
 import { manifestPath, manifestOf, publishFile, writeManifest } from './publish.ts';
 import { PART, publishedName } from './names.ts';
-import type { Runs } from './runs.ts';
+import { type Report, reportOf } from './report.ts';
+import { recordedOf, type Runs } from './runs.ts';
 import type { SegmentPlace } from './segment.ts';
 
 const CHUNK = 1 << 20;
@@ -25,6 +26,8 @@ export interface Recovered {
   missing: number;
   /** Why it was left as it is, if it was. */
   left?: string;
+  /** Where it was the end of its capture. */
+  ended?: Report;
 }
 
 /** What a journal that is left says must come true. Nothing where there is none. Throws when the disk does. */
@@ -73,15 +76,13 @@ export async function recover(place: SegmentPlace, stem: string, runs: Runs): Pr
   // The run's record comes after the manifest: where it is, both may have been taken away already.
   const ended = point.closing!.end !== null;
   const recorded = known.recorded >= point.sequence && (known.ended || !ended);
-  if (!recorded && !(await disk.exists(manifestPath(folder, stem)))) {
-    await writeManifest(disk, folder, stem, manifestOf(stem, start, point, new Date(place.clock.date())));
-  }
+  const manifest = manifestOf(stem, start, point, new Date(place.clock.date()));
+  if (!recorded && !(await disk.exists(manifestPath(folder, stem)))) await writeManifest(disk, folder, stem, manifest);
   runs.claim(start.run, start.token);
-  const { sequence, packetNumber: packets } = point;
-  runs.advance(start.run, start.capture, { sequence, packets, recorded: sequence, ended });
+  const at = runs.record(start.run, start.capture, recordedOf(manifest, point.packetNumber));
   await runs.save(start.run);
   await disk.remove(journalPath);
-  return outcome;
+  return { ...outcome, ...(manifest.end && { ended: reportOf(start, at, manifest.end) }) };
 }
 
 const NOTHING = { bytes: 0, packets: 0, packetBytes: 0, firstPacketTime: '', lastPacketTime: '' };

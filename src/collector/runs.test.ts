@@ -6,7 +6,7 @@ import { setImmediate as soon } from 'node:timers/promises';
 import { FaultyDisk } from '../test/faulty-disk.ts';
 import { HandClock, memoryFolder, RUN } from '../test/storage.ts';
 import type { Disk } from './disk.ts';
-import { type Position, Runs } from './runs.ts';
+import { NOTHING, type Position, type Recorded, Runs, type Tally } from './runs.ts';
 
 const OTHER = 'ffeeddccbbaa99887766554433221100';
 const HOUR = 3_600_000;
@@ -15,7 +15,18 @@ const at = (sequence: number, more: Partial<Position> = {}): Position => ({
   packets: 10 * sequence,
   recorded: 0,
   ended: false,
+  files: NOTHING,
+  gaps: NOTHING,
   ...more,
+});
+const tally = (packets: number, bytes: number): Tally => ({ packets, bytes });
+/** A segment that ends at `sequence`. */
+const segment = (sequence: number, files: Tally, gaps = NOTHING, ended = false): Recorded => ({
+  sequence,
+  packets: 10 * sequence,
+  ended,
+  files,
+  gaps,
 });
 
 /** Runs in a folder, opened again and again. */
@@ -37,16 +48,17 @@ test('what is saved is there again, and what is not is not', async (t) => {
   const r = runsIn(t);
   const runs = await r.open();
   runs.claim(RUN, 'abcdef01');
-  runs.advance(RUN, 1, at(5, { recorded: 4 }));
-  runs.advance(RUN, 65_535, at(0, { ended: true }));
+  runs.record(RUN, 1, segment(4, tally(3, 400)));
+  runs.advance(RUN, 1, at(5));
+  runs.record(RUN, 65_535, segment(0, NOTHING, NOTHING, true));
   await runs.save(RUN);
   runs.advance(RUN, 1, at(9));
   const again = await r.open();
   assert.deepEqual(again.captures(RUN), [
-    [1, at(5, { recorded: 4 })],
+    [1, at(5, { recorded: 4, files: tally(3, 400) })],
     [65_535, at(0, { ended: true })],
   ]);
-  assert.deepEqual(again.position(RUN, 1), at(5, { recorded: 4 }));
+  assert.deepEqual(again.position(RUN, 1), at(5, { recorded: 4, files: tally(3, 400) }));
   assert.deepEqual(again.position(RUN, 2), at(0));
   assert.deepEqual([again.captures(OTHER), again.position(OTHER, 1)], [[], at(0)]);
   assert.equal(statSync(join(r.folder, `${RUN}.json`)).mode & 0o777, 0o600);
@@ -84,18 +96,37 @@ test('who leaves without anything durable is forgotten, with something is not', 
 test('a position never goes back', async (t) => {
   const runs = await runsIn(t).open();
   runs.claim(RUN, 'abcdef01');
-  const steps: [to: Position, then: Position][] = [
-    [at(5), at(5)],
-    [at(3), at(5)],
-    [at(3, { recorded: 3 }), at(5, { recorded: 3 })],
-    [at(6, { recorded: 0 }), at(6, { recorded: 3 })],
-    [at(6, { ended: true }), at(6, { recorded: 3, ended: true })],
-    [at(6, { recorded: 6 }), at(6, { recorded: 6, ended: true })],
-  ];
-  for (const [to, then] of steps) {
-    runs.advance(RUN, 1, to);
-    assert.deepEqual(runs.position(RUN, 1), then);
-  }
+  runs.advance(RUN, 1, at(5));
+  runs.advance(RUN, 1, at(3));
+  assert.deepEqual(runs.position(RUN, 1), at(5));
+  runs.record(RUN, 1, segment(3, NOTHING));
+  assert.deepEqual(runs.position(RUN, 1), at(5, { recorded: 3 }));
+  runs.advance(RUN, 1, at(6));
+  assert.deepEqual(runs.position(RUN, 1), at(6, { recorded: 3 }));
+  runs.record(RUN, 1, segment(6, NOTHING, NOTHING, true));
+  runs.record(RUN, 1, segment(6, NOTHING));
+  assert.deepEqual(runs.position(RUN, 1), at(6, { recorded: 6, ended: true }));
+});
+
+test('what is recorded counts once, whoever records it again', async (t) => {
+  const r = runsIn(t);
+  let runs = await r.open();
+  runs.claim(RUN, 'abcdef01');
+  const first = segment(3, tally(30, 3000));
+  const second = segment(5, tally(7, 100), tally(13, 900));
+  const all = { files: tally(37, 3100), gaps: tally(13, 900) };
+  assert.deepEqual(runs.record(RUN, 1, first), at(3, { recorded: 3, files: first.files }));
+  assert.deepEqual(runs.record(RUN, 1, first), at(3, { recorded: 3, files: first.files }));
+  runs.record(RUN, 1, second);
+  runs.record(RUN, 2, segment(1, tally(1, 1), NOTHING, true));
+  assert.deepEqual(runs.totals, { ended: 1, files: tally(38, 3101), gaps: tally(13, 900) });
+  await runs.save(RUN);
+  // A crash came before the journal was removed.
+  runs = await r.open();
+  runs.record(RUN, 1, second);
+  runs.record(RUN, 1, segment(5, NOTHING, NOTHING, true));
+  assert.deepEqual(runs.position(RUN, 1), at(5, { recorded: 5, ended: true, ...all }));
+  assert.deepEqual(runs.totals, { ended: 1, files: NOTHING, gaps: NOTHING });
 });
 
 /** A disk that renames only when it is let. */
@@ -180,7 +211,7 @@ test('a run is forgotten a day after its captures have ended, any other after 30
   const runs = await r.open();
   for (const run of [RUN, ended]) {
     runs.claim(run, 'abcdef01');
-    runs.advance(run, 1, at(3, { ended: true }));
+    runs.record(run, 1, segment(3, NOTHING, NOTHING, true));
   }
   runs.advance(RUN, 2, at(3));
   for (const run of [RUN, ended]) await runs.save(run);
@@ -206,7 +237,19 @@ test('a run is forgotten a day after its captures have ended, any other after 30
 });
 
 test('a damaged file is said, and stands in nobody’s way', async (t) => {
-  const texts = ['', '{', 'null', '7', '[]', '"x"', '{"token": 1, "captures": {}}', '{"token": "x"}', '\0'.repeat(90)];
+  const captures = ['null', '7', '"x"', '{"1": null}', '{"1": {"sequence": 1}}', '{"1": {"files": {}}}'];
+  const texts = [
+    '',
+    '{',
+    'null',
+    '7',
+    '[]',
+    '"x"',
+    '{"token": 1, "captures": {}}',
+    '{"token": "x"}',
+    '\0'.repeat(90),
+    ...captures.map((c) => `{"token": "x", "captures": ${c}}`),
+  ];
   for (const text of texts) {
     const r = runsIn(t);
     mkdirSync(r.folder, { recursive: true });

@@ -1,8 +1,15 @@
-/** What the collector remembers of each run: how far each of its captures is durable. A small file a run, in the state folder. */
+/** What the collector remembers of each run: how far its captures are durable, and what of them is in files. A small file each. */
 import { dirname, join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { RcapError } from '../errors.ts';
 import { type Disk, replaceFile } from './disk.ts';
+import type { Manifest } from './manifest.ts';
+
+export interface Tally {
+  packets: number;
+  /** Sum of the captured lengths. */
+  bytes: number;
+}
 
 export interface Position {
   /** The last one that is durable; 0 if none. */
@@ -13,7 +20,21 @@ export interface Position {
   recorded: number;
   /** And so is its end mark. */
   ended: boolean;
+  /** What was recorded, in files and in gaps. What another collector has of the capture is in neither. */
+  files: Tally;
+  gaps: Tally;
 }
+
+/** A segment that is published, with its manifest, or an end mark alone: files and gaps are of it. */
+export type Recorded = Omit<Position, 'recorded'>;
+
+export const recordedOf = (m: Manifest, packets: number): Recorded => ({
+  sequence: m.lastSequence,
+  packets,
+  ended: m.end !== null,
+  files: { packets: m.packets, bytes: m.packetBytes },
+  gaps: m.gaps.reduce(plus, NOTHING),
+});
 
 interface Run {
   token: string;
@@ -28,13 +49,17 @@ const KEEP_ENDED_MS = 24 * HOUR_MS;
 const KEEP_MS = 30 * 24 * HOUR_MS;
 
 const FORM = /^([0-9a-f]{32})\.json$/;
-const NONE: Position = { sequence: 0, packets: 0, recorded: 0, ended: false };
+export const NOTHING: Tally = { packets: 0, bytes: 0 };
+const plus = (a: Tally, b: Tally): Tally => ({ packets: a.packets + b.packets, bytes: a.bytes + b.bytes });
+const NONE: Position = { sequence: 0, packets: 0, recorded: 0, ended: false, files: NOTHING, gaps: NOTHING };
 
 export class Runs {
   readonly #disk: Disk;
   readonly #clock: Clock;
   readonly #folder: string;
   readonly #runs = new Map<string, Run>();
+  /** Of all runs, since the start. */
+  readonly totals = { ended: 0, files: NOTHING, gaps: NOTHING };
   /** Those whose file the disk didn't give. */
   readonly #unread = new Set<string>();
   /** Saves under way, and those that begin after them. */
@@ -79,8 +104,8 @@ export class Runs {
     if (!this.#unread.has(run)) return;
     const text = await this.#disk.readText(join(this.#folder, `${run}.json`));
     const known = JSON.parse(text) as Partial<Run> | null;
-    if (typeof known?.token !== 'string' || typeof known.captures !== 'object' || !known.captures)
-      throw new Error('it is damaged');
+    const whole = typeof known?.token === 'string' && typeof known.captures === 'object' && known.captures;
+    if (!whole || !Object.values(whole).every(isPosition)) throw new Error('it is damaged');
     if (this.#unread.delete(run)) this.#runs.set(run, known as Run);
   }
 
@@ -115,17 +140,26 @@ export class Runs {
     return Object.entries(this.#runs.get(run)?.captures ?? {}).map(([n, p]) => [Number(n), p]);
   }
 
-  /** In memory; never goes back. */
-  advance(run: string, capture: number, to: Position): void {
+  /** So much is durable. In memory; never goes back. */
+  advance(run: string, capture: number, { sequence, packets }: Pick<Position, 'sequence' | 'packets'>): void {
     const { captures } = this.#runs.get(run)!;
     const from = captures[capture] ?? NONE;
-    const last = to.sequence >= from.sequence ? to : from;
-    captures[capture] = {
-      sequence: last.sequence,
-      packets: last.packets,
-      recorded: Math.max(to.recorded, from.recorded),
-      ended: from.ended || to.ended,
-    };
+    if (sequence >= from.sequence) captures[capture] = { ...from, sequence, packets };
+  }
+
+  /** A segment is published. In memory; each of a capture counts once, in the order of their sequences. */
+  record(run: string, capture: number, segment: Recorded): Position {
+    this.advance(run, capture, segment);
+    const { captures } = this.#runs.get(run)!;
+    const to = { ...captures[capture]! };
+    for (const sums of segment.sequence > to.recorded ? [to, this.totals] : []) {
+      sums.files = plus(sums.files, segment.files);
+      sums.gaps = plus(sums.gaps, segment.gaps);
+    }
+    to.recorded = Math.max(to.recorded, segment.sequence);
+    if (segment.ended && !to.ended) this.totals.ended++;
+    to.ended ||= segment.ended;
+    return (captures[capture] = to);
   }
 
   /** Resolves once all that was advanced before is durable. Who asks while one is written shares the next. */
@@ -154,4 +188,11 @@ export class Runs {
     this.#saving.set(run, saving);
     return saving;
   }
+}
+
+function isPosition(p: Partial<Position> | null): boolean {
+  const tallies = [p?.files, p?.gaps].flatMap((t) => [t?.packets, t?.bytes]);
+  return (
+    [p?.sequence, p?.packets, p?.recorded, ...tallies].every(Number.isSafeInteger) && typeof p!.ended === 'boolean'
+  );
 }

@@ -212,6 +212,38 @@ test('ended captures are said to be, after a restart and without a file, too', a
   await again.intake.end('disconnected');
 });
 
+test('what each connection brought is said, at the end all of it, once', async (t) => {
+  const folder = memoryFolder(t);
+  const s = await storeIn(t, { folder });
+  const first = await comes(s);
+  says(first, captureStart(1), onePacket(1), onePacket(2), captureStart(2));
+  await first.intake.end('disconnected');
+  const second = await comes(s, { connection: 2 });
+  // Two packets that count, in one gap.
+  says(second, captureStart(1), gap(1, 3, 4, 2), onePacket(5));
+  await acknowledged(second, 5);
+  const third = await comes(s, { connection: 3 });
+  says(third, captureStart(1), captureEnd(1, 5));
+  await until('its end', () => third.acks().some((a) => a.ended));
+  await third.intake.end('disconnected');
+  s.store.close();
+  const name = 'web01, eth0';
+  const closing = (store: OpenedStore) => store.said.filter((line) => /so far|ended/.test(line));
+  assert.deepEqual(closing(s), [
+    `without an end so far (disconnected): ${name}: 2 packets in files, 0 in gaps`,
+    `without an end so far (superseded): ${name}: 3 packets in files, 2 in gaps`,
+    `warning: ended (stopped): ${name}: 3 packets in files, 2 in gaps, 0 dropped by kernel and interface: ` +
+      '2 packets are lost; the agent sent no counters',
+    'stopped: 1 capture ended, 3 packets in files, 2 in gaps',
+  ]);
+  // It has nothing more to say of it.
+  const next = await storeIn(t, { folder });
+  const again = await comes(next, { resumes: [[1, 1]] });
+  await again.intake.end('disconnected');
+  next.store.close();
+  assert.deepEqual(closing(next), ['stopped: 0 captures ended, 0 packets in files, 0 in gaps']);
+});
+
 test('a run that another token began is refused, and its connection stays', async (t) => {
   const s = await storeIn(t);
   const own = await comes(s);

@@ -6,10 +6,13 @@ import { join } from 'node:path';
 import { type Clock, sleep, type Timer } from '../clock.ts';
 import { reasonOf, RcapError } from '../errors.ts';
 import type { Timestamps } from '../formats/pcap.ts';
+import { plural } from '../ledger.ts';
 import type { Disk } from './disk.ts';
+import type { Manifest } from './manifest.ts';
 import { hostFolder } from './names.ts';
 import { leftovers, recover } from './recover.ts';
-import { type Position, Runs } from './runs.ts';
+import { openReportOf, type Report, reportOf } from './report.ts';
+import { type Position, type Recorded, Runs } from './runs.ts';
 import { CaptureWriter, type SeriesStart, type WriterEvents, type WriterLimits, type WriterStore } from './writer.ts';
 
 /** How often the room on the disk is looked at, ms. */
@@ -90,9 +93,17 @@ export class Store implements WriterStore {
     return store;
   }
 
+  /** After the last writer: says what all of them did. */
   close(): void {
     this.#closed = true;
     for (const t of this.#timers.values()) t.cancel();
+    const { ended, files, gaps } = this.#runs.totals;
+    const captures = `${ended} capture${ended === 1 ? '' : 's'} ended`;
+    this.#log.info(`stopped: ${captures}, ${plural(files.packets, 'in files')}, ${gaps.packets} in gaps`, {
+      ended,
+      files,
+      gaps,
+    });
   }
 
   get timestamps(): Timestamps {
@@ -138,7 +149,7 @@ export class Store implements WriterStore {
     return new CaptureWriter(this, place, start, from, this.#options, {
       ...events,
       acknowledge: (sequence, packets, ended) => {
-        this.#runs.advance(run, capture, { sequence, packets, recorded: 0, ended });
+        this.#runs.advance(run, capture, { sequence, packets });
         events.acknowledge(sequence, packets, ended);
       },
     });
@@ -160,13 +171,19 @@ export class Store implements WriterStore {
     this.#durable.add(folder);
   }
 
-  async recorded(
-    run: string,
-    capture: number,
-    at: { sequence: number; packets: number; ended: boolean },
-  ): Promise<void> {
-    this.#runs.advance(run, capture, { ...at, recorded: at.sequence });
-    await this.#runs.save(run);
+  async recorded(start: SeriesStart, segment: Recorded, end: Manifest['end']): Promise<void> {
+    const at = this.#runs.record(start.run, start.capture, segment);
+    await this.#runs.save(start.run);
+    if (end) this.#report(reportOf(start, at, end));
+  }
+
+  closed(start: SeriesStart, why: string): void {
+    const at = this.#runs.position(start.run, start.capture);
+    if (at.recorded > 0) this.#report(openReportOf(start, at, why));
+  }
+
+  #report({ message, complete, ...fields }: Report): void {
+    this.#log[complete === false ? 'warning' : 'info'](message, { complete, ...fields });
   }
 
   left(stem: string, folder: string): void {
@@ -267,12 +284,14 @@ export class Store implements WriterStore {
       return;
     }
     const missing = r.missing > 0 ? `, ${r.missing} ACKNOWLEDGED PACKETS ARE MISSING: the disk lost them` : '';
-    this.#log.warning(`recovered ${r.file}: ${r.packets} packets, ${r.cut} bytes cut${missing}`, { ...r });
+    const { ended, ...fields } = r;
+    this.#log.warning(`recovered ${r.file}: ${r.packets} packets, ${r.cut} bytes cut${missing}`, fields);
+    if (ended) this.#report(ended);
   }
 
   #every(name: string, ms: number, work: () => Promise<void>, then = ms): void {
     const again = async () => {
-      // What fails is said by who does it, and comes again.
+      // What fails and matters is said by who does it; all of it comes again.
       await work().catch(() => {});
       if (!this.#closed) this.#every(name, then, work);
     };

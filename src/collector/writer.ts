@@ -7,6 +7,7 @@ import { type Manifest, type ManifestGap, type ManifestStart, manifestText } fro
 import { segmentStem } from './names.ts';
 import { manifestPath } from './publish.ts';
 import { type RotationLimits, rotationDue } from './rotation.ts';
+import { NOTHING, type Recorded, recordedOf } from './runs.ts';
 import { Segment, type SegmentPlace, type Slab } from './segment.ts';
 
 /** What a journal and a manifest without a file take, at most. */
@@ -38,8 +39,10 @@ export interface WriterStore {
   readonly full: string;
   /** So many bytes are to be written; `full` is right once it resolves. */
   spend(bytes: number): Promise<void>;
-  /** Up to here manifests are written: remembers it, durably. */
-  recorded(run: string, capture: number, at: { sequence: number; packets: number; ended: boolean }): Promise<void>;
+  /** A segment is published, and its manifest written; or the capture ended. Remembers it, durably. */
+  recorded(start: SeriesStart, segment: Recorded, end: Manifest['end']): Promise<void>;
+  /** The capture ends here, without an end mark: it may go on on another connection. */
+  closed(start: SeriesStart, why: string): void;
   /** A segment that couldn't be published: to be recovered. */
   left(stem: string, folder: string): void;
 }
@@ -73,6 +76,7 @@ export class CaptureWriter {
   #syncing: Promise<void> | undefined;
   #failed = false;
   #closing = false;
+  #ended = false;
   /** Closed while the disk was full: what came last isn't written. */
   #halted = false;
 
@@ -155,8 +159,9 @@ export class CaptureWriter {
         await this.#close('end', end);
         await this.#last;
       } else {
-        await this.#store.recorded(this.#start.run, this.#start.capture, { sequence, packets, ended: true });
+        await this.#store.recorded(this.#start, { sequence, packets, ended: true, files: NOTHING, gaps: NOTHING }, end);
       }
+      this.#ended = true;
       this.#events.acknowledge(sequence, packets, true);
     });
   }
@@ -169,6 +174,7 @@ export class CaptureWriter {
       if (this.#segment) await this.#close(closedBy, null);
     });
     await this.finished();
+    if (!this.#ended) this.#store.closed(this.#start, closedBy);
   }
 
   /** Resolves when all that was asked for is done, manifests too, or has failed. */
@@ -276,9 +282,7 @@ export class CaptureWriter {
     point: Awaited<ReturnType<Segment['seal']>>,
   ): Promise<{ stem: string; manifest: Manifest }> {
     const manifest = await segment.record(point);
-    const { sequence, packetNumber: packets } = point;
-    const ended = manifest.end !== null;
-    await this.#store.recorded(this.#start.run, this.#start.capture, { sequence, packets, ended });
+    await this.#store.recorded(this.#start, recordedOf(manifest, point.packetNumber), manifest.end);
     await segment.forget();
     this.#unfinished.delete(segment);
     return { stem: segment.stem, manifest };

@@ -5,10 +5,14 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { Report } from '../collector/report.ts';
+import type { Tally } from '../collector/runs.ts';
+import type { Ledger } from '../ledger.ts';
 import {
   AGENT,
   cleaner,
   Collector,
+  type Finished,
   lacks,
   lacksAddon,
   lacksRoot,
@@ -19,6 +23,13 @@ import {
   tshark,
   until,
 } from './support.ts';
+
+/** Lines of a program with --json. */
+const lines = ({ stderr }: Finished, which: RegExp): unknown[] =>
+  stderr
+    .split('\n')
+    .filter((line) => which.test(line))
+    .map((line) => JSON.parse(line) as unknown);
 
 const SENDER = fileURLToPath(new URL('send_frames.py', import.meta.url));
 const skip = lacksRoot || lacksAddon || lacks('ip', 'tshark', 'capinfos', 'python3');
@@ -262,6 +273,59 @@ describe('a live capture', { skip }, () => {
       assert.match(tty.stdout, /\r\x1b\[K\d+ packets, .*\/s, 0 dropped, spool .*, \d+ acknowledged/);
     },
   );
+
+  test('the closing reports of both ends say what tshark counts, and the gaps', async (t) => {
+    const c = await Collector.start(t, { prefix: here.prefix, flags: ['--json'] });
+    const devices = cables.slice(0, 2).map(([dev]) => dev!);
+    const where = [...c.address, '--host-name', 'gaps', ...devices.flatMap((dev) => ['-i', dev]), '--json'];
+    const spool = ['--spool', '1M', '--spool-full', 'drop', 'ether proto 0x88b5'];
+    const prefixed = { env: { RCAP_TOKEN: await c.token('--host', '*') }, prefix: here.prefix };
+    const a = new Program(t, process.execPath, [AGENT, ...where, ...spool], prefixed);
+    await a.says(/(listening on[\s\S]*){2}/);
+    // While the collector stands still, the kernels' buffers and the spool fill, and the rest is dropped.
+    c.kill('SIGSTOP');
+    send(0, '30000', '1000', '40000');
+    send(1, '20000', '400', '40000');
+    c.kill('SIGCONT');
+    send(0, '100', '700', '1000');
+    a.kill('SIGINT');
+    const end = await a.end();
+    assert.equal(end.code, 3, end.stderr);
+    const stopped = await c.stop();
+    const [done] = lines(end, /"message":"done"/) as [Ledger];
+    const reports = lines(stopped, /"message":"ended /) as Report[];
+    const [total] = lines(stopped, /"message":"stopped: /) as [{ ended: number; files: Tally; gaps: Tally }];
+
+    const sum = { files: { packets: 0, bytes: 0 }, gaps: { packets: 0, bytes: 0 } };
+    for (const [i, dev] of devices.entries()) {
+      const report = reports.find((r) => r.interface === dev)!;
+      const { sent, sentBytes, capturedBytes, droppedBySpool, droppedByKernel } = report.counters as Ledger;
+      const lengths = c
+        .published()
+        .filter((f) => f.includes(`_${dev}_`))
+        .flatMap((f) => tshark(f, 'frame.cap_len'))
+        .map(Number);
+      const files = { packets: lengths.length, bytes: lengths.reduce((n, l) => n + l, 0) };
+      assert.deepEqual([report.files, { packets: sent, bytes: sentBytes }], [files, files]);
+      const lost = { packets: droppedBySpool, bytes: capturedBytes - sentBytes };
+      assert.deepEqual(report.gaps, lost);
+      assert.deepEqual([report.elsewhere, report.complete], [0, lost.packets + droppedByKernel === 0]);
+      assert.doesNotMatch(report.message, /THE AGENT COUNTS/);
+      assert.equal(files.packets + lost.packets + droppedByKernel, i === 0 ? 30_100 : 20_000);
+      for (const [to, from] of [
+        [sum.files, files],
+        [sum.gaps, lost],
+      ] as const) {
+        to.packets += from.packets;
+        to.bytes += from.bytes;
+      }
+    }
+    assert.ok(sum.gaps.packets > 0, 'nothing was lost, so nothing was tried');
+    assert.deepEqual([total.ended, total.files, total.gaps], [2, sum.files, sum.gaps]);
+    const { sent, sentBytes, acknowledged, droppedBySpool } = done;
+    const told = [sum.files.packets, sum.files.bytes, sum.files.packets, sum.gaps.packets];
+    assert.deepEqual([sent, sentBytes, acknowledged, droppedBySpool], told);
+  });
 
   test('at the end the collector ends in order', async () => {
     const end = await collector.stop();

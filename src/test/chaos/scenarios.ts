@@ -72,7 +72,12 @@ async function finishLive(r: Round, sent: number, mayLose = false): Promise<stri
 
 function finish(r: Round, capture: verify.Capture, end: Finished): string {
   verify.checkEnd(capture);
-  verify.checkLedger(capture, end);
+  const done = verify.checkLedger(capture, end);
+  verify.checkReports(
+    capture,
+    done,
+    r.collector.programs.map((p) => p.stderr),
+  );
   verify.checkTidy(r.captures);
   return `${capture.packets} packets in ${capture.segments.length} files`;
 }
@@ -241,8 +246,10 @@ const smallDisk = (minFree: string, least: number, most: number): Scenario =>
     return `${finish(r, capture, end)}, at least ${free} bytes free`;
   }, FULL);
 
+/** This one meets what is done ten times a second. */
+const SURE = 'fdatasync:error=EIO';
 const INJECTIONS = [
-  'fdatasync:error=EIO',
+  SURE,
   'fdatasync:error=EIO:when=3+5',
   'pwrite64:error=ENOSPC',
   'pwrite64:error=ENOSPC:when=5+7',
@@ -264,12 +271,14 @@ const failingDisk = (kills: boolean): Scenario =>
       await r.startReplay(input, '--max-rate', `${r.stage.scaled(8)}M/s`);
       const counts = new Map<string, number>();
       await r.meanwhile(r.agent.exited, async () => {
-        const inject = r.random.one(INJECTIONS);
+        // Something fails in any case.
+        const first = counts.size === 0;
+        const inject = first ? SURE : r.random.one(INJECTIONS);
         // What it opens and reads first is itself.
         if (/^(openat|pread64)/.test(inject)) await r.collector.up();
         else await r.pause(100, 500);
         const { pid } = r.collector.program;
-        const failing = failCalls(r.t, pid, r.folder, inject, r.random.between(100, 1500));
+        const failing = failCalls(r.t, pid, r.folder, inject, first ? 1500 : r.random.between(100, 1500));
         failing.catch(() => {}); // it is awaited below
         if (kills && r.random.chance(0.3)) {
           r.collector.revive();
@@ -281,6 +290,7 @@ const failingDisk = (kills: boolean): Scenario =>
       });
       await r.collector.up();
       const end = await r.endOfAgent();
+      assert.ok(Math.max(...counts.values()) > 0, 'no call failed, so nothing was tried');
       const said = [...counts].map(([inject, n]) => `${n} × ${inject}`).join(', ');
       return `${await finishReplay(r, input, end)}, ${r.collector.programs.length - 1} kills; ${said}`;
     },

@@ -94,8 +94,8 @@ export class Service {
   revive(): void {
     const { program } = this;
     if (program.running) return;
-    if (/^rcap-collector: listening/m.test(program.stderr) || !/^rcap-collector: error: /m.test(program.stderr))
-      this.#mustRun();
+    const { stderr } = program;
+    if (stderr.includes('"message":"listening') || !stderr.includes('"level":"error"')) this.#mustRun();
     this.start();
   }
   #mustRun(): void {
@@ -169,7 +169,7 @@ export class Stage {
   collector(captures: string, flags: string[], wrapper: string[] = []): Service {
     const [program, ...rest] = this.conditions.programs.collector;
     const places = ['--listen', `${this.there.address}:${PORT}`, '--state', this.state, '--captures', captures];
-    const args = [...rest, ...places, ...flags];
+    const args = [...rest, ...places, '--json', ...flags];
     return new Service(() => new Program(this.#t, program, args, { prefix: [...wrapper, ...this.there.prefix] }));
   }
 

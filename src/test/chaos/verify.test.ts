@@ -201,3 +201,29 @@ test("the agent's counters and exit code", (t) => {
   assert.throws(() => verify.checkLedger(capture, end(0, { captured: 31 })));
   assert.throws(() => verify.checkLedger(capture, end(3, { droppedBySpool: 1, lost: 1 })), /counts something else/);
 });
+
+test("the collector's report", (t) => {
+  const capture = new Scene(t).capture();
+  const tally = { packets: 30, bytes: capture.segments.reduce((n, { manifest }) => n + manifest.packetBytes, 0) };
+  const nothing = { packets: 0, bytes: 0 };
+  const done = { ...emptyLedger(), captured: 30, sent: 30, acknowledged: 30, lost: 0 };
+  const { acknowledged: _, ...counters } = done;
+  const report = { message: 'ended (stopped)', files: tally, gaps: nothing, elsewhere: 0, complete: true, counters };
+  const totals = { message: 'stopped: 1 capture ended', files: tally, gaps: nothing };
+  const text = (...lines: object[]) => lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+  const check = (...collectors: string[]) => verify.checkReports(capture, done, collectors);
+  check(text(report, totals));
+  check('', text(totals));
+  check('', text(report, report));
+  const wrong: [object, object][] = [
+    [{ ...report, files: { ...tally, packets: 29 } }, totals],
+    [{ ...report, files: { ...tally, bytes: 1 } }, totals],
+    [{ ...report, gaps: { packets: 1, bytes: 1 } }, totals],
+    [{ ...report, elsewhere: 1 }, totals],
+    [{ ...report, complete: false }, totals],
+    [{ ...report, counters: { ...counters, sent: 31 } }, totals],
+    [report, { ...totals, files: nothing }],
+  ];
+  for (const lines of wrong) assert.throws(() => check(text(...lines)), assert.AssertionError, JSON.stringify(lines));
+  assert.throws(() => check(text(totals)), /no report/);
+});

@@ -8,6 +8,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Deletion, RECORD } from '../../collector/deletion-record.ts';
 import type { Manifest, ManifestGap } from '../../collector/manifest.ts';
+import type { Report } from '../../collector/report.ts';
 import type { Ledger } from '../../ledger.ts';
 import type { Finished } from '../support.ts';
 
@@ -193,10 +194,16 @@ export function checkNumbered(capture: Capture, sent: number): { packets: number
 export type Done = Ledger & { lost: number };
 
 export function doneOf(end: Finished): Done {
-  const lines = end.stderr.split('\n').filter((line) => line.includes('"message":"done"'));
+  const lines = linesOf(end.stderr, '"message":"done"');
   assert.equal(lines.length, 1, `no closing counters:\n${end.stderr.slice(-4000)}`);
-  return JSON.parse(lines[0]!) as Done;
+  return lines[0] as Done;
 }
+
+const linesOf = (text: string, which: string): unknown[] =>
+  text
+    .split('\n')
+    .filter((line) => line.includes(which))
+    .map((line) => JSON.parse(line) as unknown);
 
 /** The agent tells what is there: what it captured is in files or in gaps, and its exit code says which. */
 export function checkLedger(capture: Capture, end: Finished): Done {
@@ -209,4 +216,26 @@ export function checkLedger(capture: Capture, end: Finished): Done {
   assert.equal(done.lost, lost);
   assert.equal(end.code, lost > 0 ? 3 : 0, end.stderr.slice(-4000));
   return done;
+}
+
+/**
+ * What the collectors of a capture said at its end, each with --json, is what is there, and what the agent said. One that
+ * was killed right then may not have come to it.
+ */
+export function checkReports(capture: Capture, done: Done, collectors: readonly string[]): void {
+  const manifests = capture.segments.map((s) => s.manifest);
+  const files = { packets: capture.packets, bytes: manifests.reduce((n, m) => n + m.packetBytes, 0) };
+  const gaps = { packets: capture.gapPackets, bytes: capture.gaps.reduce((n, g) => n + g.bytes, 0) };
+  const reports = collectors.flatMap((text) => linesOf(text, '"message":"ended ')) as Report[];
+  for (const { counters, ...r } of reports) {
+    const complete = done.lost === 0;
+    const said = { files: r.files, gaps: r.gaps, elsewhere: r.elsewhere, complete: r.complete };
+    assert.deepEqual(said, { files, gaps, elsewhere: 0, complete }, r.message);
+    for (const name of Object.keys(counters!) as (keyof Ledger)[])
+      if (name in done) assert.equal(counters![name], done[name], name);
+  }
+  if (collectors.length > 1) return;
+  assert.ok(reports.length > 0, 'no report of its end');
+  const [total] = linesOf(collectors[0]!, '"message":"stopped: ') as [Pick<Report, 'files' | 'gaps'>];
+  assert.deepEqual({ files: total.files, gaps: total.gaps }, { files, gaps }, 'the totals at the end');
 }

@@ -1,5 +1,6 @@
 /** A collector's process: the production code from the connection to the disk, driven as server.ts drives it. */
 import { Intake, type IntakeHost } from '../../collector/intake.ts';
+import type { Report } from '../../collector/report.ts';
 import { Store, type StoreOptions } from '../../collector/store.ts';
 import { rcap } from '../../wire/messages.js';
 import type { SimDisk } from './disk.ts';
@@ -17,6 +18,8 @@ export interface CollectorEvents {
   /** The collector is about to say so. */
   says(message: rcap.v1.CollectorMessage): void;
   warns(message: string): void;
+  /** How a capture ended. */
+  reports(report: Report): void;
   /** It accepts connections. */
   listens(): void;
   /** It couldn't start. */
@@ -48,11 +51,19 @@ export class SimCollector {
   async start(disk: SimDisk, options: StoreOptions): Promise<void> {
     const { process } = this;
     process.note('starts');
+    const reports = (message: string, fields: Record<string, unknown> = {}) => {
+      if ('complete' in fields && fields.complete !== undefined)
+        this.#events.reports({ ...(fields as unknown as Report), message });
+    };
     try {
       this.#store = await Store.open(options, disk.for(process), process, {
-        info: (message) => process.note(message),
-        warning: (message) => {
+        info: (message, fields) => {
+          process.note(message);
+          reports(message, fields);
+        },
+        warning: (message, fields) => {
           process.note('warning:', message);
+          reports(message, fields);
           this.#events.warns(message);
         },
       });

@@ -154,6 +154,9 @@ export class World {
       hostFolder: `/captures/${HOST}`,
       sites: this.sites.map((s) => ({
         ...s.remains(),
+        reports: s.reports,
+        starts: s.starts,
+        clockWasWrong: s.clockWasWrong,
         arkime: s.arkime,
         timestamps: s.options.timestamps,
         soundDisk: this.#trouble.soundDisk,

@@ -1,4 +1,5 @@
 /** A collector's machine: its disk, Arkime beside it, and the collector's process, which comes and goes. */
+import type { Report } from '../../collector/report.ts';
 import type { StoreOptions } from '../../collector/store.ts';
 import type { rcap } from '../../wire/messages.js';
 import { Arkime } from './arkime.ts';
@@ -27,8 +28,12 @@ export class Site {
   readonly options: StoreOptions;
   collector: SimCollector | undefined;
   starts = 0;
+  /** What its collectors said of captures that ended. */
+  readonly reports: Report[] = [];
   /** By how much its clock is wrong, milliseconds. */
   skewMs = 0;
+  /** It ever was: runs may have been forgotten before their time. */
+  clockWasWrong = false;
   readonly #scheduler: Scheduler;
   readonly #network: SimNetwork;
   readonly #events: SiteEvents;
@@ -66,6 +71,7 @@ export class Site {
       warns: (message) => {
         if (/MISSING/.test(message)) this.#scheduler.fail(new Error(message));
       },
+      reports: (report) => this.reports.push(report),
       listens: () => this.#listens?.(),
       failed: () => {
         this.kill(false);
@@ -87,6 +93,7 @@ export class Site {
   }
 
   set clockIsWrongByMs(ms: number) {
+    this.clockWasWrong = true;
     this.skewMs = ms;
     if (this.collector) this.collector.process.skewMs = ms;
   }

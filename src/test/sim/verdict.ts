@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import type { Manifest } from '../../collector/manifest.ts';
+import type { Report } from '../../collector/report.ts';
 import { imbalance, type Ledger } from '../../ledger.ts';
 import type { Arkime } from './arkime.ts';
 import { type Truth, whoIs } from './packets.ts';
@@ -22,6 +23,10 @@ export interface SiteRemains {
   /** Paths of what is elsewhere. */
   others: readonly string[];
   arkime: Arkime;
+  /** What its collectors said of captures that ended, and how often there was one. */
+  reports: readonly Report[];
+  starts: number;
+  clockWasWrong: boolean;
   timestamps: 'nano' | 'micro';
   /** No step on the disk ever failed. */
   soundDisk: boolean;
@@ -31,6 +36,8 @@ interface Sum {
   packets: number;
   bytes: number;
 }
+const total = (of: readonly Sum[]): Sum =>
+  of.reduce((a, b) => ({ packets: a.packets + b.packets, bytes: a.bytes + b.bytes }), { packets: 0, bytes: 0 });
 
 export function check(r: Remains): void {
   const manifests = r.sites.map((site) => manifestsOf(site, r.hostFolder));
@@ -52,6 +59,10 @@ export function check(r: Remains): void {
     checkLedger(number, truth, r.ledgers.get(number)!);
     if (r.sites.length === 1) checkOneCollector(number, truth, r.ledgers.get(number)!, lost[0]!, all);
     else checkSeveral(number, truth, r.ledgers.get(number)!, all);
+    r.sites.forEach((site, i) => {
+      const own = manifests[i]!.filter((m) => m.capture === number);
+      checkReports(site, number, r.ledgers.get(number)!, truth, own, r.sites.length > 1);
+    });
   }
 }
 
@@ -93,6 +104,32 @@ function checkSeries(site: SiteRemains, hostFolder: string, truth: Truth, manife
     sequence = m.lastSequence;
   }
   return lost;
+}
+
+/** What was said when a capture ended is what is there. A collector that was killed right then, or whose disk failed, may not have come to it. */
+function checkReports(
+  { reports, starts, soundDisk, clockWasWrong }: SiteRemains,
+  number: number,
+  { droppedByKernel }: Ledger,
+  truth: Truth,
+  manifests: Manifest[],
+  several: boolean,
+): void {
+  const files = total(manifests.map((m) => ({ packets: m.packets, bytes: m.packetBytes })));
+  const gaps = total(manifests.flatMap((m) => m.gaps));
+  const elsewhere = truth.packets.length - files.packets - gaps.packets;
+  const own = reports.filter((r) => r.capture === number);
+  for (const r of own) {
+    // It had forgotten the run, and says that it lacks something.
+    if (clockWasWrong && r.elsewhere! > elsewhere && !r.complete) continue;
+    const said = { files: r.files, gaps: r.gaps, elsewhere: r.elsewhere };
+    assert.deepEqual(said, { files, gaps, elsewhere }, `capture ${number}: the report of its end`);
+    // One collector may have on disk what the agent had to tell another one is lost.
+    if (several) continue;
+    assert.doesNotMatch(r.message, /THE AGENT COUNTS/, `capture ${number}: both sides count the same`);
+    assert.equal(r.complete, gaps.packets + droppedByKernel === 0, r.message);
+  }
+  if (starts === 1 && soundDisk && !several) assert.equal(own.length, 1, `capture ${number}: one report of its end`);
 }
 
 /** Nothing is missing, and the end mark is there. */
