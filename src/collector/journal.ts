@@ -88,9 +88,9 @@ export interface JournalText {
 export function readJournal(text: string): JournalText | 'damaged' | undefined {
   const lines = text.split('\n').slice(0, -1).map(parsed);
   const [start, ...points] = lines;
-  const ours = (start as Partial<ManifestStart> | undefined)?.format === 'rcap manifest 1';
+  const ours = START_FORM(start);
   if (!ours && points.length <= 1) return undefined;
-  const torn = points.findIndex((p) => !isPoint(p));
+  const torn = points.findIndex((p) => !POINT_FORM(p));
   if (!ours || (torn >= 0 && torn < points.length - 1)) return 'damaged';
   const good = (torn < 0 ? points : points.slice(0, torn)) as Point[];
   const gaps: ManifestGap[] = [];
@@ -107,8 +107,83 @@ function parsed(line: string): unknown {
   }
 }
 
-function isPoint(value: unknown): boolean {
-  const p = value as Partial<Point> | null | undefined;
-  const numbers = [p?.sequence, p?.packetNumber, p?.bytes, p?.packets, p?.packetBytes, p?.gapsFrom];
-  return numbers.every((n) => Number.isSafeInteger(n)) && Array.isArray(p!.gaps);
-}
+type Check = (value: unknown) => boolean;
+const count: Check = (v) => Number.isSafeInteger(v) && (v as number) >= 0;
+const string: Check = (v) => typeof v === 'string';
+const among =
+  (...values: unknown[]): Check =>
+  (v) =>
+    values.includes(v);
+const or =
+  (...checks: Check[]): Check =>
+  (v) =>
+    checks.some((check) => check(v));
+const listOf =
+  (check: Check): Check =>
+  (v) =>
+    Array.isArray(v) && v.every(check);
+const objectOf =
+  (check: Check): Check =>
+  (v) =>
+    typeof v === 'object' && v !== null && Object.values(v).every(check);
+const form =
+  <T>(members: { [K in keyof T]-?: Check }): Check =>
+  (v) =>
+    typeof v === 'object' && v !== null && Object.entries<Check>(members).every(([k, check]) => check((v as never)[k]));
+
+const COUNTERS = or(among(null), objectOf(count));
+/** All of it is relied on: the run's id becomes the name of a file. */
+const START_FORM = form<ManifestStart>({
+  format: among('rcap manifest 1'),
+  host: string,
+  system: string,
+  agent: string,
+  peer: string,
+  token: string,
+  run: (v) => string(v) && /^[0-9a-f]{32}$/.test(v as string),
+  capture: count,
+  interface: string,
+  friendlyName: string,
+  addresses: listOf(string),
+  linkType: count,
+  snaplen: count,
+  effectiveFilter: string,
+  promiscuous: among(true, false),
+  source: string,
+  sourceFile: string,
+  timestamps: among('nano', 'micro'),
+  clockOffsetMs: Number.isSafeInteger,
+  collector: string,
+  opened: string,
+  firstSequence: count,
+  firstPacketNumber: count,
+});
+const POINT_FORM = form<Point>({
+  sequence: count,
+  packetNumber: count,
+  bytes: count,
+  packets: count,
+  packetBytes: count,
+  firstPacketTime: string,
+  lastPacketTime: string,
+  gapsFrom: count,
+  gaps: listOf(
+    form<ManifestGap>({
+      firstSequence: count,
+      lastSequence: count,
+      packets: count,
+      bytes: count,
+      firstPacketTime: string,
+      lastPacketTime: string,
+    }),
+  ),
+  counters: COUNTERS,
+  closing: or(
+    among(undefined),
+    form<Closing & { sha256: string }>({
+      closedBy: string,
+      end: or(among(null), form<NonNullable<Closing['end']>>({ reason: string, counters: COUNTERS })),
+      sha256: string,
+    }),
+  ),
+});

@@ -3,8 +3,10 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import fc from 'fast-check';
 import { fileHeader } from '../formats/pcap.ts';
 import { differs, FaultyDisk } from '../test/faulty-disk.ts';
+import { fuzz } from '../test/fuzz.ts';
 import { fastClock, Folders, memoryFolder, openStore, RUN, SERIES, TOKEN } from '../test/storage.ts';
 import { capinfos, lacks, packetsIn, temporaryFolder, tshark, until } from '../test/support.ts';
 import { records, type TestPacket } from '../test/wire.ts';
@@ -482,4 +484,66 @@ test('of several segments of a capture all are recorded, in whatever order they 
     assert.deepEqual(position(where), stood(12, 16, 4, { files: { packets: 8, bytes: 2 * packetBytes } }));
     assert.ok(existsSync(join(where.host(), `${next}.pcap`)));
   }
+});
+
+/** Changes a journal's text, or one value in a line of it. */
+const damage = fc.oneof(
+  fc.tuple(fc.nat(3000), fc.nat(8), fc.string({ maxLength: 8, unit: fc.constantFrom(...'0123456789-.e",:[]{}\n\0x') })),
+  fc.tuple(fc.nat(2), fc.nat(40), fc.jsonValue({ maxDepth: 2 })),
+);
+type Damage = [number, number, fc.JsonValue];
+
+function damaged(text: string, [where, what, value]: Damage): string {
+  if (typeof value === 'string') return text.slice(0, where) + value + text.slice(where + what);
+  const lines = text.split('\n');
+  try {
+    const line = JSON.parse(lines[where]!) as Record<string, unknown>;
+    const keys = Object.keys(line);
+    line[keys[what % keys.length]!] = value;
+    return lines.with(where, JSON.stringify(line)).join('\n');
+  } catch {
+    return text; // it is damaged already
+  }
+}
+
+test('whatever a journal and a file hold, recovery ends, and the run goes on', async (t) => {
+  const texts = [
+    journal([pointAt(1), pointAt(3)]),
+    journal([pointAt(2), closed({ closedBy: 'end', end: END })]),
+    journal([pointAt(4, { gaps: [GAP] })]),
+  ];
+  const folders = left(t, {});
+  mkdirSync(join(folders.state, 'runs'), { recursive: true });
+  const input = fc.record({
+    text: fc.constantFrom(...texts),
+    damages: fc.array(damage, { minLength: 1, maxLength: 3 }),
+    name: fc.constantFrom(PART, FILE),
+    cut: fc.nat(SEGMENT.length),
+    more: fc.uint8Array({ maxLength: 40 }),
+  });
+  await fuzz(
+    fc.asyncProperty(input, async ({ text, damages, name, cut, more }) => {
+      for (const where of [folders.host(), join(folders.state, 'runs')])
+        for (const file of readdirSync(where)) rmSync(join(where, file));
+      const damagedText = damages.reduce((s, d) => damaged(s, d as Damage), text);
+      const bytes = Buffer.concat([SEGMENT.subarray(0, cut), more]);
+      writeFileSync(join(folders.host(), JOURNAL), damagedText);
+      writeFileSync(join(folders.host(), name), bytes);
+      const runs = await openRuns(folders);
+      const place = { disk: systemDisk, clock: fastClock(1), made: new Map<string, number>(), folder: folders.host() };
+      await recover(place, STEM, runs);
+      const names = folders.names();
+      assert.ok(!names.includes(JOURNAL), 'it would be recovered again');
+      // Of its file, nothing went that a journal said is durable, and no other file was touched.
+      for (const n of names)
+        assert.match(n, /^web01_eth0_20261124T021500Z_00112233-1_5\.(journal\.damaged|json|pcap(\.part)?)$/);
+      const [m] = folders.manifests();
+      if (m?.file && name === PART) published(folders, folders.bytes(m.file));
+      assert.deepEqual(readdirSync(folders.folder).toSorted(), ['captures', 'state']);
+      for (const file of readdirSync(join(folders.state, 'runs'))) assert.match(file, /^[0-9a-f]{32}\.json$/);
+      // What was saved of the run can be read again.
+      await openRuns(folders);
+    }),
+    1000,
+  );
 });
