@@ -178,6 +178,12 @@ static napi_value compile(napi_env env, napi_callback_info info) {
   return promise;
 }
 
+// Not exit(): that waits for threads.
+static napi_value leave(napi_env env, napi_callback_info info) {
+  ARGUMENTS(1);
+  _Exit((int)js_to_uint32(env, argument[0]));
+}
+
 // ---- pool -------------------------------------------------------------------------------------------------------------
 
 static void drop_pool(napi_env env, void *data, void *hint) {
@@ -233,6 +239,7 @@ NAPI_MODULE_INIT() {
       {"linkTypeName", link_type_names}, {"linkTypeByName", link_type_of_name}, {"createPool", create_pool},
       {"poolFree", pool_free_count}, {"poolRelease", pool_give_back},   {"open", addon_open},
       {"setFilter", addon_set_filter}, {"stats", addon_stats},          {"stop", addon_stop},
+      {"exit", leave},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

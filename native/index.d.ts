@@ -69,6 +69,11 @@ export function compile(filter: string, linkType: number, snaplen: number): Prom
 export function linkTypeName(linkType: number): [name: string, description: string] | undefined;
 /** LINKTYPE_ value for a name that linkTypeName gives; undefined when there is none. */
 export function linkTypeByName(name: string): number | undefined;
+/**
+ * Ends the process at once, with a code from 0 to 255 and nothing else: no handler runs. Node's own process.exit() waits for
+ * its compiler threads, which may wait for it (nodejs/node#54918).
+ */
+export function exit(code: number): never;
 
 /** A fixed set of blocks that the sessions of one run share. Memory of a block is touched only once it is used. */
 export interface Pool {

@@ -129,6 +129,7 @@ module.exports = function wrap(binding) {
       ),
     linkTypeName: (linkType) => binding.linkTypeName(whole('linkType', linkType, 0, 0xffff)),
     linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),
+    exit: (code) => binding.exit(whole('code', code, 0, 255)),
     createPool: (blocks) => new Pool(blocks),
     open: (pool, given, handlers) => new Session(pool, given, handlers),
   };

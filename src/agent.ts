@@ -3,7 +3,7 @@ import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
-import { loadAddon } from './capture/addon.ts';
+import { exit, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import { exitCodeOf } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
@@ -124,10 +124,7 @@ process.stdout.on('error', () => {});
 // The terminal may go in the middle of a capture: what was captured is still sent.
 process.stderr.on('error', () => {});
 
-main(process.argv.slice(2)).then(
-  (code) => process.exit(code),
-  (e: unknown) => {
-    new Log(PROGRAM).error(e);
-    process.exit(exitCodeOf(e));
-  },
-);
+main(process.argv.slice(2)).then(exit, (e: unknown) => {
+  new Log(PROGRAM).error(e);
+  exit(exitCodeOf(e));
+});

@@ -29,6 +29,10 @@ test('link types', () => {
   for (const wrong of [-1, 65536, 1.5, '1', undefined]) assert.throws(() => addon.linkTypeName(wrong), TypeError);
 });
 
+test('exit', () => {
+  for (const wrong of [-1, 256, 1.5, '0', undefined]) assert.throws(() => addon.exit(wrong), TypeError);
+});
+
 test('compile', async () => {
   assert.ok((await addon.compile('tcp port 80', 1, 65535)) > 3);
   assert.equal(await addon.compile('', 1, 65535), 1);

@@ -41,6 +41,20 @@ inNamespace(__filename, () => {
     stopSending();
   });
 
+  test('exit in the middle of a capture: at once, whatever would hold the process', () => {
+    const { near } = veth();
+    const stopSending = keepSending(near);
+    for (const program of [
+      `addon.open(pool, { interface: '${near}' }, handlers); setTimeout(() => addon.exit(7), 200);`,
+      `addon.open(pool, { interface: '${near}' }, { ...handlers, onBlock() { addon.exit(7); } });`,
+      `process.on('exit', () => { for (;;); }); process.stdout.write('said'); addon.exit(7);`,
+    ]) {
+      const { status, signal, stdout, stderr } = run(program);
+      assert.deepEqual([status, signal, stdout, stderr], [7, null, program.includes('said') ? 'said' : '', '']);
+    }
+    stopSending();
+  });
+
   test('a signal in the middle of a capture', async () => {
     const child = spawn(process.execPath, [
       '-e',

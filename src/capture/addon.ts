@@ -21,6 +21,11 @@ export function loadAddon(): Addon {
   return loaded;
 }
 
+/** For the end of a capture, once everything is written: Node's way out may wait for ever (nodejs/node#54918). */
+export function exit(code: number): never {
+  return loaded ? loaded.exit(code) : process.exit(code);
+}
+
 /** Not seen by the bundler: the search for the binary stays out of the executable. */
 const loadPackage = () => createRequire(import.meta.filename)('node-pcap-native') as Addon;
 

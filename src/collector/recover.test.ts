@@ -488,7 +488,11 @@ test('of several segments of a capture all are recorded, in whatever order they 
 
 /** Changes a journal's text, or one value in a line of it. */
 const damage = fc.oneof(
-  fc.tuple(fc.nat(3000), fc.nat(8), fc.string({ maxLength: 8, unit: fc.constantFrom(...'0123456789-.e",:[]{}\n\0x') })),
+  fc.tuple(
+    fc.nat(3000),
+    fc.nat(8),
+    fc.string({ maxLength: 8, unit: fc.constantFrom(...'0123456789-.e",:[]{}\n\0x'.split('')) }),
+  ),
   fc.tuple(fc.nat(2), fc.nat(40), fc.jsonValue({ maxDepth: 2 })),
 );
 type Damage = [number, number, fc.JsonValue];
