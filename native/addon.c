@@ -1,5 +1,8 @@
 #include "addon.h"
 
+#ifndef _WIN32
+#include <fcntl.h>
+#endif
 #include <pcap/pcap.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,9 +181,16 @@ static napi_value compile(napi_env env, napi_callback_info info) {
   return promise;
 }
 
-// Not exit(): that waits for threads.
+// Node makes pipes non-blocking, for whoever shares them, too, and undoes that in a handler of exit(). That isn't called:
+// it would run destructors under the threads that are there.
 static napi_value leave(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
+#ifndef _WIN32
+  for (int fd = 0; fd < 3; fd++) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0) fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  }
+#endif
   _Exit((int)js_to_uint32(env, argument[0]));
 }
 

@@ -70,8 +70,8 @@ export function linkTypeName(linkType: number): [name: string, description: stri
 /** LINKTYPE_ value for a name that linkTypeName gives; undefined when there is none. */
 export function linkTypeByName(name: string): number | undefined;
 /**
- * Ends the process at once, with a code from 0 to 255 and nothing else: no handler runs. Node's own process.exit() waits for
- * its compiler threads, which may wait for it (nodejs/node#54918).
+ * Ends the process at once, with a code from 0 to 255: no handler runs, and standard input, output and error
+ * block again. Node's own process.exit() waits for its compiler threads, which may wait for it (nodejs/node#54918).
  */
 export function exit(code: number): never;
 

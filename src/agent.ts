@@ -5,6 +5,7 @@ import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { exit, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
+import type { Addon } from './capture/source.ts';
 import { exitCodeOf } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
 import { Log } from './log.ts';
@@ -18,7 +19,8 @@ async function main(argv: string[]): Promise<number> {
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
-    return command.listInterfaces ? listInterfaces(command.json) : await capture(command, log);
+    const addon = loadAddon();
+    return command.listInterfaces ? listInterfaces(addon, command.json) : await capture(command, addon, log);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
@@ -26,16 +28,20 @@ async function main(argv: string[]): Promise<number> {
 }
 
 function print(text: string): number {
+  // A reader that goes away ('rcap-agent -D | head -1') is no error.
+  process.stdout.on('error', () => {});
   process.stdout.write(text);
   return 0;
 }
 
-function listInterfaces(json: boolean): number {
-  const list = loadAddon().interfaces();
+function listInterfaces(addon: Addon, json: boolean): number {
+  const list = addon.interfaces();
   return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
 }
 
-async function capture(flags: AgentFlags, log: Log): Promise<number> {
+async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<number> {
+  // The terminal may go in the middle of a capture: what was captured is still sent.
+  process.stderr.on('error', () => {});
   const plan = makePlan(flags);
   if (flags.snaplen < 262_144 && flags.read === undefined) {
     log.warning(
@@ -43,7 +49,6 @@ async function capture(flags: AgentFlags, log: Log): Promise<number> {
       'set readTruncatedPackets=true in its config.ini',
     );
   }
-  const addon = loadAddon();
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
@@ -118,11 +123,6 @@ function onSignals(act: (signal: string, again: boolean) => void): () => void {
     for (const s of signals) process.off(s, handler);
   };
 }
-
-// A reader that goes away ('rcap-agent -D | head -1') is no error.
-process.stdout.on('error', () => {});
-// The terminal may go in the middle of a capture: what was captured is still sent.
-process.stderr.on('error', () => {});
 
 main(process.argv.slice(2)).then(exit, (e: unknown) => {
   new Log(PROGRAM).error(e);

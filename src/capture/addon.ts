@@ -21,7 +21,7 @@ export function loadAddon(): Addon {
   return loaded;
 }
 
-/** For the end of a capture, once everything is written: Node's way out may wait for ever (nodejs/node#54918). */
+/** Once everything is written: with the addon, since Node's way out may wait for ever (nodejs/node#54918). */
 export function exit(code: number): never {
   return loaded ? loaded.exit(code) : process.exit(code);
 }

@@ -11,7 +11,7 @@ import { BATCH_TAG, checkEnvelope, HELLO_TAG, PROTOCOL, ProtocolError, readBatch
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
 import { hostFolder } from './names.ts';
-import type { Position } from './runs.ts';
+import { NO_PACKETS, type Position } from './runs.ts';
 import type { RunHolder } from './store.ts';
 import type { CaptureWriter, SeriesStart, WriterEvents } from './writer.ts';
 
@@ -22,6 +22,8 @@ const { Code } = rcap.v1.Refusal;
 const MAX_CAPTURES = 256;
 const MAX_RUN_CAPTURES = 4096;
 const MAX_TEXT = 4096;
+/** Of sequences, packets and bytes, as far as an agent can set them: all that is counted on from there stays exact. */
+const MAX_NUMBER = 2 ** 52;
 /** What a stranger may make us decode before their token was seen. */
 const MAX_HELLO = 65_536;
 /** Steps that may wait for a writer before control messages wait too. */
@@ -89,6 +91,8 @@ interface Capture {
   writer: CaptureWriter;
   lastSequence: number;
   packets: number;
+  /** Of all its gaps. */
+  gapBytes: number;
   ended: boolean;
 }
 
@@ -112,7 +116,7 @@ export class Intake implements RunHolder {
   /** All of the run. */
   readonly #seen = new Set<number>();
   /** Where captures of earlier connections stand. */
-  readonly #resumed = new Map<number, { sequence: number; packets: number }>();
+  readonly #resumed = new Map<number, Pick<Position, 'sequence' | 'packets' | 'gaps'>>();
   /** From the Hello to the Welcome. */
   #greeting: Promise<void> | undefined;
   #ending: Promise<void> | undefined;
@@ -318,11 +322,11 @@ export class Intake implements RunHolder {
   /** Where a capture goes on: behind what is durable here, or what was acknowledged somewhere else. */
   #resume(known: ReadonlyMap<number, Position>, r: rcap.v1.IResume): rcap.v1.IDurable {
     const [capture, first, packet] = [r.capture ?? 0, r.firstUnacknowledged ?? 0, r.firstPacket ?? 0];
-    if (capture > 65_535 || ![capture, first, packet].every((n) => Number.isSafeInteger(n) && n >= 1)) {
+    if (capture > 65_535 || ![capture, first, packet].every((n) => n >= 1 && n < MAX_NUMBER)) {
       throw new ProtocolError('a capture is resumed at a place that is out of range');
     }
     const here = known.get(capture);
-    const elsewhere = { sequence: first - 1, packets: packet - 1 };
+    const elsewhere = { sequence: first - 1, packets: packet - 1, gaps: here?.gaps ?? NO_PACKETS };
     const at = here && here.sequence >= elsewhere.sequence ? here : elsewhere;
     this.#resumed.set(capture, at);
     return { capture, lastSequence: at.sequence, ended: here?.ended ?? false };
@@ -355,12 +359,13 @@ export class Intake implements RunHolder {
     if (!(s.linkType < 65_536)) throw new ProtocolError(`link type ${s.linkType} is out of range`);
     if (!(s.snaplen >= 1 && s.snaplen <= MAX_SNAPLEN)) throw new ProtocolError(`snaplen ${s.snaplen} is out of range`);
     if (s.addresses.length > 256) throw new ProtocolError('too many addresses');
-    const from = this.#resumed.get(s.capture) ?? { sequence: 0, packets: 0 };
+    const from = this.#resumed.get(s.capture) ?? { sequence: 0, packets: 0, gaps: NO_PACKETS };
     const capture: Omit<Capture, 'writer'> = {
       number: s.capture,
       snaplen: s.snaplen,
       lastSequence: from.sequence,
       packets: from.packets,
+      gapBytes: from.gaps.bytes,
       ended: false,
     };
     const writer = this.#collector.writer(
@@ -511,15 +516,14 @@ export class Intake implements RunHolder {
     if (g.lastSequence <= capture.lastSequence && 1 <= g.firstSequence && g.firstSequence <= g.lastSequence)
       return true;
     if (g.firstSequence !== capture.lastSequence + 1) throw hole(capture, g.firstSequence);
-    if (
-      !(g.lastSequence >= g.firstSequence) ||
-      ![g.lastSequence, g.packets, g.bytes, capture.packets + g.packets].every(Number.isSafeInteger)
-    ) {
+    const [packets, bytes] = [capture.packets + g.packets, capture.gapBytes + g.bytes];
+    if (!(g.lastSequence >= g.firstSequence) || ![g.lastSequence, packets, bytes].every((n) => n < MAX_NUMBER)) {
       throw new ProtocolError('a gap is out of range');
     }
     this.#flush();
     capture.lastSequence = g.lastSequence;
-    capture.packets += g.packets;
+    capture.packets = packets;
+    capture.gapBytes = bytes;
     capture.writer.gap({
       firstSequence: g.firstSequence,
       lastSequence: g.lastSequence,
@@ -535,7 +539,7 @@ export class Intake implements RunHolder {
     const capture = this.#open(e.capture);
     if (e.lastSequence !== capture.lastSequence) throw hole(capture, e.lastSequence);
     const reason = text(e.reason, 'reason', MAX_TEXT);
-    const counters = e.counters ? inRange(e.counters) : capture.writer.counters;
+    const counters = e.counters ? inRange(e.counters) : null;
     this.#flush();
     capture.ended = true;
     capture.writer.end({ reason, counters });

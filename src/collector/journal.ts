@@ -5,6 +5,7 @@
  */
 import type { rcap } from '../wire/messages.js';
 import type { Disk, File } from './disk.ts';
+import { among, count, form, listOf, objectOf, or, string } from './forms.ts';
 import type { ManifestGap, ManifestStart } from './manifest.ts';
 
 export const JOURNAL = '.journal';
@@ -83,16 +84,16 @@ export interface JournalText {
 /**
  * Reads the lines that are whole. Undefined: not even the first point is, so nothing was durable. The first two lines become
  * durable together, each further one before the next is written: a broken one before the last is damage that no crash does,
- * and reads as 'damaged'.
+ * and so is a whole one that says something else than it can. Those read as 'damaged'.
  */
 export function readJournal(text: string): JournalText | 'damaged' | undefined {
-  const lines = text.split('\n').slice(0, -1).map(parsed);
-  const [start, ...points] = lines;
-  const ours = START_FORM(start);
-  if (!ours && points.length <= 1) return undefined;
-  const torn = points.findIndex((p) => !POINT_FORM(p));
-  if (!ours || (torn >= 0 && torn < points.length - 1)) return 'damaged';
-  const good = (torn < 0 ? points : points.slice(0, torn)) as Point[];
+  const [start, ...points] = text.split('\n').slice(0, -1).map(parsed);
+  const torn = points.indexOf(undefined);
+  if (start === undefined && points.length <= 1) return undefined;
+  if (!START_FORM(start) || (torn >= 0 && torn < points.length - 1)) return 'damaged';
+  const whole = torn < 0 ? points : points.slice(0, torn);
+  if (!whole.every(POINT_FORM)) return 'damaged';
+  const good = whole as Point[];
   const gaps: ManifestGap[] = [];
   for (const p of good) gaps.splice(p.gapsFrom, Infinity, ...p.gaps);
   const last = good.at(-1);
@@ -106,30 +107,6 @@ function parsed(line: string): unknown {
     return undefined; // the tail of a write that never ended
   }
 }
-
-type Check = (value: unknown) => boolean;
-const count: Check = (v) => Number.isSafeInteger(v) && (v as number) >= 0;
-const string: Check = (v) => typeof v === 'string';
-const among =
-  (...values: unknown[]): Check =>
-  (v) =>
-    values.includes(v);
-const or =
-  (...checks: Check[]): Check =>
-  (v) =>
-    checks.some((check) => check(v));
-const listOf =
-  (check: Check): Check =>
-  (v) =>
-    Array.isArray(v) && v.every(check);
-const objectOf =
-  (check: Check): Check =>
-  (v) =>
-    typeof v === 'object' && v !== null && Object.values(v).every(check);
-const form =
-  <T>(members: { [K in keyof T]-?: Check }): Check =>
-  (v) =>
-    typeof v === 'object' && v !== null && Object.entries<Check>(members).every(([k, check]) => check((v as never)[k]));
 
 const COUNTERS = or(among(null), objectOf(count));
 /** All of it is relied on: the run's id becomes the name of a file. */

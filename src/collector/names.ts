@@ -13,6 +13,7 @@ export function safeName(said: string, longest: number): string {
 }
 
 export const hostFolder = (host: string): string => safeName(host, MAX_HOST);
+export const interfaceName = (name: string): string => safeName(name, MAX_INTERFACE);
 
 export interface SegmentName {
   host: string;
@@ -30,7 +31,7 @@ export function segmentStem(n: SegmentName): string {
   const time = n.opened.toISOString().slice(0, 19).replace(/[-:]/g, '') + 'Z';
   return [
     hostFolder(n.host),
-    safeName(n.interface, MAX_INTERFACE),
+    interfaceName(n.interface),
     time,
     `${n.run.slice(0, 8)}-${n.capture}`,
     n.firstSequence,

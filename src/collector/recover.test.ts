@@ -11,11 +11,10 @@ import { fastClock, Folders, memoryFolder, openStore, RUN, SERIES, TOKEN } from 
 import { capinfos, lacks, packetsIn, temporaryFolder, tshark, until } from '../test/support.ts';
 import { records, type TestPacket } from '../test/wire.ts';
 import { type Disk, systemDisk } from './disk.ts';
-import type { Closing, Point } from './journal.ts';
+import { type Closing, type JournalText, type Point, readJournal } from './journal.ts';
 import type { Manifest, ManifestGap, ManifestStart } from './manifest.ts';
 import { leftovers, recover, type Recovered } from './recover.ts';
-import { reportOf } from './report.ts';
-import { type Position, Runs } from './runs.ts';
+import { type Position, type Recorded, Runs } from './runs.ts';
 
 /** A batch of one packet each: sequences 5 to 8. */
 const PACKETS: TestPacket[] = [60, 1, 100, 0].map((length, i) => ({
@@ -87,12 +86,16 @@ function left(t: TestContext, files: Files): Folders {
 const openRuns = (folders: Folders, disk: Disk = new FaultyDisk()) =>
   Runs.open(disk, fastClock(1), join(folders.state, 'runs'), (file) => assert.fail(file));
 
+/** As the store does, without saying it. */
+const recordIn = (runs: Runs) => (start: ManifestStart, segment: Recorded) =>
+  void runs.record(start.run, start.capture, segment);
+
 /** Recovers all that is left, as the store does; what it said. */
 async function recovered(folders: Folders, disk: Disk = new FaultyDisk()): Promise<Recovered[]> {
   const runs = await openRuns(folders, disk);
   const place = { disk, clock: fastClock(1), made: new Map<string, number>(), folder: folders.host() };
   const said: Recovered[] = [];
-  for (const stem of await leftovers(place)) said.push((await recover(place, stem, runs))!);
+  for (const stem of await leftovers(place)) said.push((await recover(place, stem, runs, recordIn(runs)))!);
   return said;
 }
 
@@ -205,12 +208,11 @@ test('a file that the disk lost is said; its journal becomes a manifest', async 
 for (const end of [null, END]) {
   const closing = { closedBy: end ? 'end' : 'bytes', end };
   const position8 = stood(8, 12, 4, { ended: end !== null });
-  const ended = end ? { ended: reportOf(START, position8, end) } : {};
   const words = end ? 'with an end mark' : 'without one';
 
   test(`closed ${words}, but not renamed: it is published, as it was closed`, async (t) => {
     const folders = left(t, { [JOURNAL]: journal([pointAt(2), closed(closing)]), [PART]: SEGMENT });
-    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0, ...ended }]);
+    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0 }]);
     const m = published(folders, SEGMENT);
     assert.deepEqual([m.closedBy, m.end, m.packets], [closing.closedBy, end, 4]);
     assert.deepEqual(position(folders), position8);
@@ -218,7 +220,7 @@ for (const end of [null, END]) {
 
   test(`renamed ${words}, but not recorded: its manifest is written`, async (t) => {
     const folders = left(t, { [JOURNAL]: journal([pointAt(2), closed(closing)]), [FILE]: SEGMENT });
-    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0, ...ended }]);
+    assert.deepEqual(await recovered(folders), [{ file: FILE, packets: 4, cut: 0, missing: 0 }]);
     const m = published(folders, SEGMENT);
     assert.deepEqual([m.closedBy, m.end, m.lastPacketTime], [closing.closedBy, end, TIMES[3]]);
     assert.deepEqual(position(folders), position8);
@@ -510,6 +512,8 @@ function damaged(text: string, [where, what, value]: Damage): string {
   }
 }
 
+const pointIn = (text: string) => (readJournal(text) as JournalText | undefined)?.point;
+
 test('whatever a journal and a file hold, recovery ends, and the run goes on', async (t) => {
   const texts = [
     journal([pointAt(1), pointAt(3)]),
@@ -535,10 +539,12 @@ test('whatever a journal and a file hold, recovery ends, and the run goes on', a
       writeFileSync(join(folders.host(), name), bytes);
       const runs = await openRuns(folders);
       const place = { disk: systemDisk, clock: fastClock(1), made: new Map<string, number>(), folder: folders.host() };
-      await recover(place, STEM, runs);
+      await recover(place, STEM, runs, recordIn(runs));
       const names = folders.names();
       assert.ok(!names.includes(JOURNAL), 'it would be recovered again');
-      // Of its file, nothing went that a journal said is durable, and no other file was touched.
+      // What a crash doesn't do is for people to look at: nothing of it goes.
+      if (names.includes(`${JOURNAL}.damaged`)) assert.ok(folders.bytes(name).equals(bytes));
+      else if (pointIn(damagedText)) assert.ok(names.includes(MANIFEST));
       for (const n of names)
         assert.match(n, /^web01_eth0_20261124T021500Z_00112233-1_5\.(journal\.damaged|json|pcap(\.part)?)$/);
       const [m] = folders.manifests();

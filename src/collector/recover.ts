@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { FILE_HEADER_BYTES, recordTime, walkRecords } from '../formats/pcap.ts';
 import { MAX_SNAPLEN } from '../packet.ts';
 import { type File, replaceFile } from './disk.ts';
+import type { Manifest, ManifestStart } from './manifest.ts';
 import { JOURNAL, type JournalText, journalText, type Point, readJournal } from './journal.ts';
 import { manifestPath, manifestOf, publishFile, writeManifest } from './publish.ts';
 import { PART, publishedName } from './names.ts';
-import { type Report, reportOf } from './report.ts';
-import { recordedOf, type Runs } from './runs.ts';
+import { type Recorded, recordedOf, type Runs } from './runs.ts';
 import type { SegmentPlace } from './segment.ts';
 
 const CHUNK = 1 << 20;
@@ -26,12 +26,18 @@ export interface Recovered {
   missing: number;
   /** Why it was left as it is, if it was. */
   left?: string;
-  /** Where it was the end of its capture. */
-  ended?: Report;
 }
 
-/** What a journal that is left says must come true. Nothing where there is none. Throws when the disk does. */
-export async function recover(place: SegmentPlace, stem: string, runs: Runs): Promise<Recovered | undefined> {
+/**
+ * What a journal that is left says must come true. Nothing where there is none. `record` is called when the segment is
+ * published and its manifest durable, before that is saved in its run. Throws when the disk does.
+ */
+export async function recover(
+  place: SegmentPlace,
+  stem: string,
+  runs: Runs,
+  record: (start: ManifestStart, segment: Recorded, end: Manifest['end']) => void,
+): Promise<Recovered | undefined> {
   const { disk, folder } = place;
   const journalPath = join(folder, stem + JOURNAL);
   if (!(await disk.exists(journalPath))) return undefined;
@@ -79,10 +85,10 @@ export async function recover(place: SegmentPlace, stem: string, runs: Runs): Pr
   const manifest = manifestOf(stem, start, point, new Date(place.clock.date()));
   if (!recorded && !(await disk.exists(manifestPath(folder, stem)))) await writeManifest(disk, folder, stem, manifest);
   runs.claim(start.run, start.token);
-  const at = runs.record(start.run, start.capture, recordedOf(manifest, point.packetNumber));
+  record(start, recordedOf(manifest, point.packetNumber), manifest.end);
   await runs.save(start.run);
   await disk.remove(journalPath);
-  return { ...outcome, ...(manifest.end && { ended: reportOf(start, at, manifest.end) }) };
+  return outcome;
 }
 
 const NOTHING = { bytes: 0, packets: 0, packetBytes: 0, firstPacketTime: '', lastPacketTime: '' };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { emptyLedger } from '../ledger.ts';
 import { openReportOf, reportOf } from './report.ts';
 import type { Position } from './runs.ts';
 
@@ -14,7 +15,7 @@ const at = (more: Partial<Position> = {}): Position => ({
   gaps: tally(0, 0),
   ...more,
 });
-const SENT = { sent: 20, sentBytes: 2000, capturedBytes: 2000 };
+const SENT = { captured: 25, discarded: 5, sent: 20, sentBytes: 2000, capturedBytes: 2000 };
 const reported = (counters: object | null, more: Partial<Position> = {}) => {
   const { message, complete, elsewhere } = reportOf(START, at(more), { reason: 'stopped', counters });
   return [message.replace('ended (stopped): web_01, eth0: ', ''), complete, elsewhere];
@@ -29,8 +30,8 @@ test('a capture that is whole', () => {
   const { counters, files, gaps, host, run } = reportOf(START, at(), { reason: '', counters: SENT });
   assert.deepEqual([files, gaps, host, run], [tally(20, 2000), tally(0, 0), 'web 01', '00112233']);
   // What was 0 was not on the wire.
-  const zeros = { droppedBySpool: 0, droppedByKernel: 0, droppedByInterface: 0 };
-  assert.deepEqual(counters, { ...SENT, ...zeros });
+  const { acknowledged: _, ...zeros } = emptyLedger();
+  assert.deepEqual(counters, { ...zeros, ...SENT });
   const nothing = { packets: 0, files: tally(0, 0) };
   assert.deepEqual(reported({}, nothing)[1], true);
 });
@@ -53,13 +54,16 @@ test('what is lost is said', () => {
 test('where the agent counts something else, in any field, it is said', () => {
   const gaps = { files: tally(19, 1900), gaps: tally(1, 100) };
   const same = { ...SENT, sent: 19, sentBytes: 1900, droppedBySpool: 1 };
-  for (const field of ['sent', 'sentBytes', 'capturedBytes', 'droppedBySpool'] as const) {
+  for (const field of ['captured', 'discarded', 'sent', 'sentBytes', 'capturedBytes', 'droppedBySpool'] as const) {
     const [message, complete] = reported({ ...same, [field]: same[field] + 1 }, gaps);
     assert.match(String(message), /: 1 packet is lost; THE AGENT COUNTS /, field);
     assert.equal(complete, false);
   }
   const [message] = reported({ ...SENT, sent: 21 });
-  assert.match(String(message), /: THE AGENT COUNTS 21 \(2000 bytes\) sent, 0 \(0 bytes\) dropped by spool$/);
+  assert.match(
+    String(message),
+    /: THE AGENT COUNTS 20 captured, 21 \(2000 bytes\) sent, 0 \(0 bytes\) dropped by spool$/,
+  );
   assert.deepEqual(reported(null).slice(0, 2), [
     '20 packets in files, 0 in gaps, 0 dropped by kernel and interface: the agent sent no counters',
     false,
@@ -68,18 +72,25 @@ test('where the agent counts something else, in any field, it is said', () => {
 
 test('what another collector has is neither lost nor complete', () => {
   const part = { files: tally(12, 1200) };
-  const elsewhere = '8 more that are not known here: another collector has them, or this one lost its record';
+  const elsewhere = "8 more not here: another collector has them, or this one's disk lost them";
   assert.deepEqual(reported(SENT, part), [
     `12 packets in files, 0 in gaps, 0 dropped by kernel and interface: ${elsewhere}`,
     false,
     8,
   ]);
-  assert.match(String(reported({ ...SENT, sent: 21 }, part)[0]), /THE AGENT COUNTS 21/);
+  assert.match(String(reported({ ...SENT, sent: 21 }, part)[0]), /THE AGENT COUNTS 20 captured, 21/);
 });
 
-test('a reason that goes on for ever does not', () => {
-  const { message } = reportOf(START, at(), { reason: 'x'.repeat(4000), counters: SENT });
-  assert.ok(message.length < 300);
+test('names and reasons of strangers make neither a line of their own nor a long one', () => {
+  const start = { ...START, host: 'h\nrcap-collector: x', interface: `e\n${'i'.repeat(300)}` };
+  const { message, ...facts } = reportOf(start, at(), {
+    reason: `${'x'.repeat(99)}😀\n${'y'.repeat(4000)}`,
+    counters: {},
+  });
+  assert.match(message, /^ended \(x{99}\ufffd\): h_rcap-collector__x, e_i{30}: /);
+  assert.doesNotMatch(message, /\n/);
+  assert.deepEqual([facts.host, facts.interface], [start.host, start.interface]);
+  assert.match(reportOf(START, at(), { reason: 'a\nb\r\n c', counters: {} }).message, /^ended \(a b c\): /);
 });
 
 test('a capture without an end', () => {

@@ -1,7 +1,8 @@
 /** What the collector says of a capture when it ends: what is in its files, beside what the agent counts. */
-import { type Ledger, plural } from '../ledger.ts';
+import { emptyLedger, type Ledger, plural } from '../ledger.ts';
+import type { rcap } from '../wire/messages.js';
 import type { Manifest } from './manifest.ts';
-import { hostFolder } from './names.ts';
+import { hostFolder, interfaceName } from './names.ts';
 import type { Position, Tally } from './runs.ts';
 import type { SeriesStart } from './writer.ts';
 
@@ -18,33 +19,30 @@ export interface Report {
   /** Packets that are in neither: another collector has them, or this one's disk or state lost them. */
   elsewhere?: number;
   /** As the agent counts; null where it didn't say. */
-  counters?: Partial<Ledger> | null;
+  counters?: Counters | null;
 }
 
 type Names = Pick<SeriesStart, 'host' | 'interface' | 'run' | 'capture'>;
 
 /** Longest part of an agent's reason that is shown, characters. */
-const MAX_REASON = 100;
+const SHOWN_REASON = 100;
 
 /** Of a capture whose end mark is recorded. */
 export function reportOf(start: Names, at: Position, end: NonNullable<Manifest['end']>): Report {
   const { files, gaps } = at;
-  // What is 0 isn't in a message that was read.
-  const counters = end.counters && ({ ...ZEROS, ...end.counters } as Counters);
+  const counters = end.counters && countersOf(end.counters);
   const elsewhere = at.packets - files.packets - gaps.packets;
-  const differs = counters ? difference(at, elsewhere, counters) : 'the agent sent no counters';
-  const kernel = (counters?.droppedByKernel ?? 0) + (counters?.droppedByInterface ?? 0);
+  const kernel = counters ? counters.droppedByKernel + counters.droppedByInterface : 0;
   const lost = kernel + gaps.packets;
   const verdicts = [
     ...(lost > 0 ? [plural(lost, lost === 1 ? 'is lost' : 'are lost')] : []),
-    ...(elsewhere > 0
-      ? [`${elsewhere} more that are not known here: another collector has them, or this one lost its record`]
-      : []),
-    ...(differs ? [differs] : []),
-  ];
+    ...(elsewhere > 0 ? [`${elsewhere} more not here: another collector has them, or this one's disk lost them`] : []),
+    counters ? difference(at, elsewhere, counters) : 'the agent sent no counters',
+  ].filter((verdict) => verdict !== undefined);
+  const reason = end.reason.replace(/\s+/g, ' ').slice(0, SHOWN_REASON).toWellFormed();
   const numbers = `${inFiles(at)}, ${kernel} dropped by kernel and interface`;
   return {
-    message: `ended (${end.reason.slice(0, MAX_REASON)}): ${nameOf(start)}: ${numbers}: ${verdicts.join('; ') || 'complete'}`,
+    message: `ended (${reason}): ${nameOf(start)}: ${numbers}: ${verdicts.join('; ') || 'complete'}`,
     ...factsOf(start, at),
     complete: verdicts.length === 0,
     elsewhere,
@@ -58,7 +56,8 @@ export const openReportOf = (start: Names, at: Position, why: string): Report =>
   ...factsOf(start, at),
 });
 
-const nameOf = (start: Names) => `${hostFolder(start.host)}, ${start.interface}`;
+/** As in the names of files: what a stranger calls itself may hold anything. */
+const nameOf = (start: Names) => `${hostFolder(start.host)}, ${interfaceName(start.interface)}`;
 const inFiles = ({ files, gaps }: Position) => `${plural(files.packets, 'in files')}, ${gaps.packets} in gaps`;
 
 const factsOf = ({ host, interface: name, run, capture }: Names, { files, gaps }: Position) => ({
@@ -70,29 +69,23 @@ const factsOf = ({ host, interface: name, run, capture }: Names, { files, gaps }
   gaps,
 });
 
-type Counters = Pick<
-  Ledger,
-  'capturedBytes' | 'sent' | 'sentBytes' | 'droppedBySpool' | 'droppedByKernel' | 'droppedByInterface'
->;
-const ZEROS: Counters = {
-  capturedBytes: 0,
-  sent: 0,
-  sentBytes: 0,
-  droppedBySpool: 0,
-  droppedByKernel: 0,
-  droppedByInterface: 0,
-};
+type Counters = Omit<Ledger, 'acknowledged'>;
+
+/** What is 0 isn't in a message that was read. */
+function countersOf(said: rcap.v1.ICounters): Counters {
+  const { acknowledged: _, ...zeros } = emptyLedger();
+  for (const name of Object.keys(zeros) as (keyof Counters)[]) zeros[name] = said[name] ?? 0;
+  return zeros;
+}
 
 /** Where the agent's numbers aren't those of the files. Only sums compare when another collector had a part. */
 function difference({ files, gaps, packets }: Position, elsewhere: number, c: Counters): string | undefined {
   const droppedBytes = c.capturedBytes - c.sentBytes;
-  const same =
-    c.sent + c.droppedBySpool === packets &&
-    (elsewhere > 0 ||
-      (c.sent === files.packets &&
-        c.droppedBySpool === gaps.packets &&
-        c.sentBytes === files.bytes &&
-        droppedBytes === gaps.bytes));
-  if (same) return undefined;
-  return `THE AGENT COUNTS ${c.sent} (${c.sentBytes} bytes) sent, ${c.droppedBySpool} (${droppedBytes} bytes) dropped by spool`;
+  const whole = c.captured - c.discarded === packets && c.sent + c.droppedBySpool === packets;
+  const packetsAgree = c.sent === files.packets && c.droppedBySpool === gaps.packets;
+  const bytesAgree = c.sentBytes === files.bytes && droppedBytes === gaps.bytes;
+  if (whole && (elsewhere > 0 || (packetsAgree && bytesAgree))) return undefined;
+  const captured = `${c.captured - c.discarded} captured`;
+  const dropped = `${c.droppedBySpool} (${droppedBytes} bytes) dropped by spool`;
+  return `THE AGENT COUNTS ${captured}, ${c.sent} (${c.sentBytes} bytes) sent, ${dropped}`;
 }

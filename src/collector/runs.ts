@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { RcapError } from '../errors.ts';
 import { type Disk, replaceFile } from './disk.ts';
+import { among, count, form, objectOf, string } from './forms.ts';
 import type { Manifest } from './manifest.ts';
 
 export interface Tally {
@@ -33,7 +34,7 @@ export const recordedOf = (m: Manifest, packets: number): Recorded => ({
   packets,
   ended: m.end !== null,
   files: { packets: m.packets, bytes: m.packetBytes },
-  gaps: m.gaps.reduce(plus, NOTHING),
+  gaps: m.gaps.reduce(plus, NO_PACKETS),
 });
 
 interface Run {
@@ -44,29 +45,49 @@ interface Run {
 }
 
 const HOUR_MS = 3_600_000;
-/** A run whose captures have all ended is forgotten after a day, any other when it wasn't seen for 30 days. */
-const KEEP_ENDED_MS = 24 * HOUR_MS;
+/**
+ * A run that wasn't seen for so long is forgotten. Also one whose captures have all ended: its agent may have been cut off
+ * before it heard so, and waits to send the last of them again.
+ */
 const KEEP_MS = 30 * 24 * HOUR_MS;
 
-const FORM = /^([0-9a-f]{32})\.json$/;
-export const NOTHING: Tally = { packets: 0, bytes: 0 };
+const TALLY_FORM = form<Tally>({ packets: count, bytes: count });
+const RUN_FORM = form<Run>({
+  token: string,
+  seen: count,
+  captures: objectOf(
+    form<Position>({
+      sequence: count,
+      packets: count,
+      recorded: count,
+      ended: among(true, false),
+      files: TALLY_FORM,
+      gaps: TALLY_FORM,
+    }),
+  ),
+});
+
+const NAME = /^([0-9a-f]{32})\.json$/;
+export const NO_PACKETS: Tally = { packets: 0, bytes: 0 };
 const plus = (a: Tally, b: Tally): Tally => ({ packets: a.packets + b.packets, bytes: a.bytes + b.bytes });
-const NONE: Position = { sequence: 0, packets: 0, recorded: 0, ended: false, files: NOTHING, gaps: NOTHING };
+const NONE: Position = { sequence: 0, packets: 0, recorded: 0, ended: false, files: NO_PACKETS, gaps: NO_PACKETS };
 
 export class Runs {
   readonly #disk: Disk;
   readonly #clock: Clock;
   readonly #folder: string;
+  readonly #said: (file: string, error: Error) => void;
   readonly #runs = new Map<string, Run>();
   /** Of all runs, since the start. */
-  readonly totals = { ended: 0, files: NOTHING, gaps: NOTHING };
+  readonly totals = { ended: 0, files: NO_PACKETS, gaps: NO_PACKETS };
   /** Those whose file the disk didn't give. */
   readonly #unread = new Set<string>();
   /** Saves under way, and those that begin after them. */
   readonly #saving = new Map<string, Promise<void>>();
   readonly #next = new Map<string, Promise<void>>();
 
-  private constructor(disk: Disk, clock: Clock, folder: string) {
+  private constructor(disk: Disk, clock: Clock, folder: string, said: (file: string, error: Error) => void) {
+    this.#said = said;
     this.#disk = disk;
     this.#clock = clock;
     this.#folder = folder;
@@ -79,21 +100,16 @@ export class Runs {
     folder: string,
     said: (file: string, error: Error) => void,
   ): Promise<Runs> {
-    const runs = new Runs(disk, clock, folder);
+    const runs = new Runs(disk, clock, folder, said);
     await disk.makeFolder(folder, 0o700);
     await disk.syncFolder(dirname(folder));
     for (const { name } of await disk.list(folder)) {
-      const [, id] = FORM.exec(name) ?? [];
+      const [, id] = NAME.exec(name) ?? [];
       if (name.endsWith('.new')) await disk.remove(join(folder, name)); // a crash cut its writing short
       if (!id) continue;
       runs.#unread.add(id);
-      try {
-        await runs.load(id);
-      } catch (e) {
-        // A disk that fails may succeed later; until then nobody knows where the run stands.
-        if ((e as NodeJS.ErrnoException).syscall === undefined) runs.#unread.delete(id);
-        said(name, e as Error);
-      }
+      // A disk that fails may succeed later; until then nobody knows where the run stands.
+      await runs.load(id).catch((e: Error) => said(name, e));
     }
     await runs.prune(() => false).catch(() => {}); // the next time
     return runs;
@@ -102,18 +118,17 @@ export class Runs {
   /** Makes sure that what is known of a run is known here. Throws when the disk doesn't give it. */
   async load(run: string): Promise<void> {
     if (!this.#unread.has(run)) return;
-    const text = await this.#disk.readText(join(this.#folder, `${run}.json`));
-    const known = JSON.parse(text) as Partial<Run> | null;
-    const whole = typeof known?.token === 'string' && typeof known.captures === 'object' && known.captures;
-    if (!whole || !Object.values(whole).every(isPosition)) throw new Error('it is damaged');
-    if (this.#unread.delete(run)) this.#runs.set(run, known as Run);
+    const name = `${run}.json`;
+    const known = parsed(await this.#disk.readText(join(this.#folder, name)));
+    if (!this.#unread.delete(run)) return;
+    if (RUN_FORM(known)) this.#runs.set(run, known as Run);
+    else this.#said(name, new Error('it is damaged'));
   }
 
   /** Forgets what is too old, unless it is in use. */
   async prune(used: (run: string) => boolean): Promise<void> {
-    for (const [id, { captures, seen }] of this.#runs) {
-      const keep = Object.values(captures).every((c) => c.ended) ? KEEP_ENDED_MS : KEEP_MS;
-      if (used(id) || this.#clock.date() - seen <= keep) continue;
+    for (const [id, { seen }] of this.#runs) {
+      if (used(id) || this.#clock.date() - seen <= KEEP_MS) continue;
       this.#runs.delete(id);
       await this.#disk.remove(join(this.#folder, `${id}.json`));
     }
@@ -147,16 +162,18 @@ export class Runs {
     if (sequence >= from.sequence) captures[capture] = { ...from, sequence, packets };
   }
 
-  /** A segment is published. In memory; each of a capture counts once, in the order of their sequences. */
+  /** A segment is published: counted once, however often it is said, but not behind a later one. In memory. */
   record(run: string, capture: number, segment: Recorded): Position {
     this.advance(run, capture, segment);
     const { captures } = this.#runs.get(run)!;
     const to = { ...captures[capture]! };
-    for (const sums of segment.sequence > to.recorded ? [to, this.totals] : []) {
-      sums.files = plus(sums.files, segment.files);
-      sums.gaps = plus(sums.gaps, segment.gaps);
+    if (segment.sequence > to.recorded) {
+      to.recorded = segment.sequence;
+      for (const sums of [to, this.totals]) {
+        sums.files = plus(sums.files, segment.files);
+        sums.gaps = plus(sums.gaps, segment.gaps);
+      }
     }
-    to.recorded = Math.max(to.recorded, segment.sequence);
     if (segment.ended && !to.ended) this.totals.ended++;
     to.ended ||= segment.ended;
     return (captures[capture] = to);
@@ -190,9 +207,10 @@ export class Runs {
   }
 }
 
-function isPosition(p: Partial<Position> | null): boolean {
-  const tallies = [p?.files, p?.gaps].flatMap((t) => [t?.packets, t?.bytes]);
-  return (
-    [p?.sequence, p?.packets, p?.recorded, ...tallies].every(Number.isSafeInteger) && typeof p!.ended === 'boolean'
-  );
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -212,7 +212,7 @@ test('ended captures are said to be, after a restart and without a file, too', a
   await again.intake.end('disconnected');
 });
 
-test('what each connection brought is said, at the end all of it, once', async (t) => {
+test('when a connection is over it is said how its captures stand, and at the end, once, how they ended', async (t) => {
   const folder = memoryFolder(t);
   const s = await storeIn(t, { folder });
   const first = await comes(s);
@@ -242,6 +242,49 @@ test('what each connection brought is said, at the end all of it, once', async (
   await again.intake.end('disconnected');
   next.store.close();
   assert.deepEqual(closing(next), ['stopped: 0 captures ended, 0 packets in files, 0 in gaps']);
+});
+
+test('gaps of all connections together stay within what is counted exactly', async (t) => {
+  const s = await storeIn(t);
+  const first = await comes(s);
+  says(first, captureStart(1), gap(1, 1, 1, 1, 2n ** 51n));
+  await first.intake.end('disconnected');
+  // Also behind what another collector acknowledged.
+  for (const from of [2, 9]) {
+    const again = await comes(s, { resumes: [[1, from]] });
+    says(again, captureStart(1), gap(1, from, from, 1, 2n ** 51n));
+    assert.match(again.refusal()!.message, /a gap is out of range/);
+    await again.intake.end('disconnected');
+  }
+});
+
+test('an end that the disk lets be saved only later is reported once, and nothing else of it', async (t) => {
+  const ends = async (disk: FaultyDisk) => {
+    const s = await storeIn(t, { disk, options: { rotateIdleMs: 0 } });
+    const i = await comes(s);
+    says(i, captureStart(1), onePacket(1));
+    await until(
+      'a manifest',
+      () =>
+        (s.folders.manifests().length === 1 && s.folders.names('.journal').length === 0) || (i.intake.tick(), false),
+    );
+    const before = disk.steps.length;
+    says(i, captureEnd(1, 1));
+    await until('its end', () => i.acks().some((a) => a.ended) || i.refusal() !== undefined);
+    await i.intake.end('disconnected');
+    const again = await comes(s, { resumes: [[1, 1]] });
+    assert.deepEqual(stands(again), [[1, 1, true]]);
+    await again.intake.end('disconnected');
+    s.store.close();
+    const closing = s.said.filter((line) => /so far|ended \(/.test(line));
+    assert.equal(closing.length, 1, closing.join('\n'));
+    assert.match(closing[0]!, /^warning: ended \(stopped\): web01, eth0: 1 packet in files/);
+    return [before, disk.steps.length] as const;
+  };
+  const plain = new FaultyDisk();
+  const [before] = await ends(plain);
+  const saves = plain.steps.findIndex((step, n) => n >= before && step.includes(`${RUN}.json`)) + 1;
+  for (const fault of ['before', 'after'] as const) await ends(new FaultyDisk({ at: saves, fault }));
 });
 
 test('a run that another token began is refused, and its connection stays', async (t) => {

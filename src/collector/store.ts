@@ -172,14 +172,20 @@ export class Store implements WriterStore {
   }
 
   async recorded(start: SeriesStart, segment: Recorded, end: Manifest['end']): Promise<void> {
-    const at = this.#runs.record(start.run, start.capture, segment);
+    this.#record(start, segment, end);
     await this.#runs.save(start.run);
-    if (end) this.#report(reportOf(start, at, end));
+  }
+
+  /** Says how a capture ended before that is durable: rather twice, after a crash, than never. */
+  #record(start: SeriesStart, segment: Recorded, end: Manifest['end']): void {
+    const before = this.#runs.position(start.run, start.capture);
+    const at = this.#runs.record(start.run, start.capture, segment);
+    if (end && !before.ended) this.#report(reportOf(start, at, end));
   }
 
   closed(start: SeriesStart, why: string): void {
     const at = this.#runs.position(start.run, start.capture);
-    if (at.recorded > 0) this.#report(openReportOf(start, at, why));
+    if (!at.ended) this.#report(openReportOf(start, at, why));
   }
 
   #report({ message, complete, ...fields }: Report): void {
@@ -277,16 +283,14 @@ export class Store implements WriterStore {
 
   async #recovered({ folder, stem }: { folder: string; stem: string }): Promise<void> {
     const place = { disk: this.disk, clock: this.clock, made: this.#made, folder };
-    const r = await recover(place, stem, this.#runs);
+    const r = await recover(place, stem, this.#runs, (...recorded) => this.#record(...recorded));
     if (!r) return;
     if (r.left !== undefined) {
       this.#log.warning(`left ${r.file}: ${r.left}`, { ...r });
       return;
     }
     const missing = r.missing > 0 ? `, ${r.missing} ACKNOWLEDGED PACKETS ARE MISSING: the disk lost them` : '';
-    const { ended, ...fields } = r;
-    this.#log.warning(`recovered ${r.file}: ${r.packets} packets, ${r.cut} bytes cut${missing}`, fields);
-    if (ended) this.#report(ended);
+    this.#log.warning(`recovered ${r.file}: ${r.packets} packets, ${r.cut} bytes cut${missing}`, { ...r });
   }
 
   #every(name: string, ms: number, work: () => Promise<void>, then = ms): void {

@@ -7,7 +7,7 @@ import { type Manifest, type ManifestGap, type ManifestStart, manifestText } fro
 import { segmentStem } from './names.ts';
 import { manifestPath } from './publish.ts';
 import { type RotationLimits, rotationDue } from './rotation.ts';
-import { NOTHING, type Recorded, recordedOf } from './runs.ts';
+import { NO_PACKETS, type Recorded, recordedOf } from './runs.ts';
 import { Segment, type SegmentPlace, type Slab } from './segment.ts';
 
 /** What a journal and a manifest without a file take, at most. */
@@ -41,7 +41,7 @@ export interface WriterStore {
   spend(bytes: number): Promise<void>;
   /** A segment is published, and its manifest written; or the capture ended. Remembers it, durably. */
   recorded(start: SeriesStart, segment: Recorded, end: Manifest['end']): Promise<void>;
-  /** The capture ends here, without an end mark: it may go on on another connection. */
+  /** The writer is closed; what it brought is recorded. Without an end mark the capture may go on on another connection. */
   closed(start: SeriesStart, why: string): void;
   /** A segment that couldn't be published: to be recovered. */
   left(stem: string, folder: string): void;
@@ -76,7 +76,8 @@ export class CaptureWriter {
   #syncing: Promise<void> | undefined;
   #failed = false;
   #closing = false;
-  #ended = false;
+  /** Something of it is recorded. */
+  #brought = false;
   /** Closed while the disk was full: what came last isn't written. */
   #halted = false;
 
@@ -146,7 +147,7 @@ export class CaptureWriter {
 
   /** The capture's end mark. `acknowledge` with `ended` follows once everything is published. */
   end(end: NonNullable<Closing['end']>): void {
-    this.counters = end.counters;
+    this.counters = end.counters ?? this.counters;
     this.#enqueue(async () => {
       const [sequence, packets] = [this.#sequence, this.#packets];
       const amended = !this.#segment && (await this.#amend(end));
@@ -159,9 +160,12 @@ export class CaptureWriter {
         await this.#close('end', end);
         await this.#last;
       } else {
-        await this.#store.recorded(this.#start, { sequence, packets, ended: true, files: NOTHING, gaps: NOTHING }, end);
+        await this.#store.recorded(
+          this.#start,
+          { sequence, packets, ended: true, files: NO_PACKETS, gaps: NO_PACKETS },
+          end,
+        );
       }
-      this.#ended = true;
       this.#events.acknowledge(sequence, packets, true);
     });
   }
@@ -174,7 +178,7 @@ export class CaptureWriter {
       if (this.#segment) await this.#close(closedBy, null);
     });
     await this.finished();
-    if (!this.#ended) this.#store.closed(this.#start, closedBy);
+    if (this.#brought) this.#store.closed(this.#start, closedBy);
   }
 
   /** Resolves when all that was asked for is done, manifests too, or has failed. */
@@ -283,6 +287,7 @@ export class CaptureWriter {
   ): Promise<{ stem: string; manifest: Manifest }> {
     const manifest = await segment.record(point);
     await this.#store.recorded(this.#start, recordedOf(manifest, point.packetNumber), manifest.end);
+    this.#brought = true;
     await segment.forget();
     this.#unfinished.delete(segment);
     return { stem: segment.stem, manifest };

@@ -143,4 +143,6 @@ export const gap = (
   first: bigint | number,
   last: bigint | number,
   packets: bigint | number = 1,
-): Buffer => bytes(4, Buffer.concat([uint(1, capture), uint(2, first), uint(3, last), uint(4, packets), uint(5, 100)]));
+  packetBytes: bigint | number = 100,
+): Buffer =>
+  bytes(4, Buffer.concat([uint(1, capture), uint(2, first), uint(3, last), uint(4, packets), uint(5, packetBytes)]));

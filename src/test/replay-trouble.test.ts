@@ -8,6 +8,7 @@ import { anyPackets, coarser, FRAMES, PACKETS } from './frames.ts';
 import { pcapBytes, somePackets, type TestPacket } from './pcap-bytes.ts';
 import { ngBlocks } from './pcapng-bytes.ts';
 import {
+  AGENT,
   cleaner,
   Collector,
   type Finished,
@@ -306,6 +307,28 @@ describe('replay', { skip: lacksAddon || lacks('tshark', 'tcpdump', 'capinfos'),
   describe('filters and limits', { concurrency: 3 }, () => {
     const total = (outputs: string[]) => outputs.reduce((n, f) => n + packetsIn(f), 0);
 
+    it('whoever writes into the same pipe afterwards finds it as it was', async (t) => {
+      // Node makes it non-blocking while it runs: a large write into it would fail.
+      const after = '"$@" 2>&1; echo "code $?"; head -c 300000 /dev/zero';
+      const script = `( ${after} ) | ( sleep 1; cat )`;
+      for (const [code, ...args] of [
+        [0, '-r', path('shared.pcap', pcapBytes(PACKETS)), '-w', join(folder, 'shared-out.pcap')],
+        [0, '-D'],
+        [1, '-r', path('text.pcap', Buffer.from('no capture')), '-w', '-'],
+      ]) {
+        const { stdout, stderr } = await run(t, 'sh', [
+          '-c',
+          script,
+          'sh',
+          process.execPath,
+          AGENT,
+          ...args.map(String),
+        ]);
+        assert.match(stdout, new RegExp(`^code ${code}$`, 'm'), args.join(' '));
+        assert.equal(stdout.split('\0').length - 1, 300_000);
+        assert.equal(stderr, '');
+      }
+    });
     it('a filter leaves out, and counts what it leaves out', async (t) => {
       const input = path('all.pcap', pcapBytes(PACKETS));
       const sent = await send(t, ['-r', input, '--json', 'arp', 'or', 'icmp']);

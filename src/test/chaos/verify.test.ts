@@ -207,7 +207,7 @@ test("the collector's report", (t) => {
   const tally = { packets: 30, bytes: capture.segments.reduce((n, { manifest }) => n + manifest.packetBytes, 0) };
   const nothing = { packets: 0, bytes: 0 };
   const done = { ...emptyLedger(), captured: 30, sent: 30, acknowledged: 30, lost: 0 };
-  const { acknowledged: _, ...counters } = done;
+  const { acknowledged: __, lost: ___, ...counters } = done;
   const report = { message: 'ended (stopped)', files: tally, gaps: nothing, elsewhere: 0, complete: true, counters };
   const totals = { message: 'stopped: 1 capture ended', files: tally, gaps: nothing };
   const text = (...lines: object[]) => lines.map((line) => `${JSON.stringify(line)}\n`).join('');
@@ -225,5 +225,7 @@ test("the collector's report", (t) => {
     [report, { ...totals, files: nothing }],
   ];
   for (const lines of wrong) assert.throws(() => check(text(...lines)), assert.AssertionError, JSON.stringify(lines));
+  const { received: _, ...fewer } = counters;
+  assert.throws(() => check(text({ ...report, counters: fewer }, totals)), /the counters of its end/);
   assert.throws(() => check(text(totals)), /no report/);
 });

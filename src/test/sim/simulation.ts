@@ -156,7 +156,6 @@ export class World {
         ...s.remains(),
         reports: s.reports,
         starts: s.starts,
-        clockWasWrong: s.clockWasWrong,
         arkime: s.arkime,
         timestamps: s.options.timestamps,
         soundDisk: this.#trouble.soundDisk,

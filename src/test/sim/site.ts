@@ -32,8 +32,6 @@ export class Site {
   readonly reports: Report[] = [];
   /** By how much its clock is wrong, milliseconds. */
   skewMs = 0;
-  /** It ever was: runs may have been forgotten before their time. */
-  clockWasWrong = false;
   readonly #scheduler: Scheduler;
   readonly #network: SimNetwork;
   readonly #events: SiteEvents;
@@ -93,7 +91,6 @@ export class Site {
   }
 
   set clockIsWrongByMs(ms: number) {
-    this.clockWasWrong = true;
     this.skewMs = ms;
     if (this.collector) this.collector.process.skewMs = ms;
   }

@@ -26,7 +26,6 @@ export interface SiteRemains {
   /** What its collectors said of captures that ended, and how often there was one. */
   reports: readonly Report[];
   starts: number;
-  clockWasWrong: boolean;
   timestamps: 'nano' | 'micro';
   /** No step on the disk ever failed. */
   soundDisk: boolean;
@@ -108,7 +107,7 @@ function checkSeries(site: SiteRemains, hostFolder: string, truth: Truth, manife
 
 /** What was said when a capture ended is what is there. A collector that was killed right then, or whose disk failed, may not have come to it. */
 function checkReports(
-  { reports, starts, soundDisk, clockWasWrong }: SiteRemains,
+  { reports, starts, soundDisk }: SiteRemains,
   number: number,
   { droppedByKernel }: Ledger,
   truth: Truth,
@@ -120,8 +119,6 @@ function checkReports(
   const elsewhere = truth.packets.length - files.packets - gaps.packets;
   const own = reports.filter((r) => r.capture === number);
   for (const r of own) {
-    // It had forgotten the run, and says that it lacks something.
-    if (clockWasWrong && r.elsewhere! > elsewhere && !r.complete) continue;
     const said = { files: r.files, gaps: r.gaps, elsewhere: r.elsewhere };
     assert.deepEqual(said, { files, gaps, elsewhere }, `capture ${number}: the report of its end`);
     // One collector may have on disk what the agent had to tell another one is lost.
