@@ -117,10 +117,11 @@ export class Site {
     await this.#wait(Math.max(0, this.collector!.process.stoppedTo - this.#scheduler.now));
     // What couldn't be recovered at the start, for a fault that lasted that long, is tried again after a while.
     for (let n = 0; this.has(/\.(journal|part)$/) && n < 20; n++) await this.#wait(1000);
-    // A file that couldn't even be removed goes at the next start.
+    // A file that couldn't even be removed goes at the next start, in the background.
     if (this.has(/\.new$/)) {
       this.kill(false);
       await this.#listening();
+      for (let n = 0; this.has(/\.new$/) && n < 20; n++) await this.#wait(1000);
     }
     await this.collector!.stop();
     this.collector!.process.kill();
