@@ -3,6 +3,7 @@ import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
+import { writeAll } from './agent/write.ts';
 import { exit, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
@@ -28,9 +29,11 @@ async function main(argv: string[]): Promise<number> {
 }
 
 function print(text: string): number {
-  // A reader that goes away ('rcap-agent -D | head -1') is no error.
-  process.stdout.on('error', () => {});
-  process.stdout.write(text);
+  try {
+    writeAll(1, Buffer.from(text));
+  } catch {
+    // a reader that goes away ('rcap-agent -D | head -1') is no error
+  }
   return 0;
 }
 

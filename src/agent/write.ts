@@ -103,7 +103,7 @@ function cutBack(fd: number, size: number): void {
 }
 
 /** Writes all of it, also into a pipe that doesn't block. */
-function writeAll(fd: number, bytes: Uint8Array): void {
+export function writeAll(fd: number, bytes: Uint8Array): void {
   const pause = new Int32Array(new SharedArrayBuffer(4));
   for (let at = 0; at < bytes.length;) {
     try {

@@ -44,12 +44,12 @@ interface Run {
   captures: Record<string, Position>;
 }
 
-const HOUR_MS = 3_600_000;
+const DAY_MS = 86_400_000;
 /**
  * A run that wasn't seen for so long is forgotten. Also one whose captures have all ended: its agent may have been cut off
  * before it heard so, and waits to send the last of them again.
  */
-const KEEP_MS = 30 * 24 * HOUR_MS;
+const KEEP_MS = 30 * DAY_MS;
 
 const TALLY_FORM = form<Tally>({ packets: count, bytes: count });
 const RUN_FORM = form<Run>({
@@ -127,8 +127,11 @@ export class Runs {
 
   /** Forgets what is too old, unless it is in use. */
   async prune(used: (run: string) => boolean): Promise<void> {
-    for (const [id, { seen }] of this.#runs) {
-      if (used(id) || this.#clock.date() - seen <= KEEP_MS) continue;
+    for (const [id, { seen, captures }] of this.#runs) {
+      const age = this.#clock.date() - seen;
+      // So that a restart knows that it was seen, also if nothing came of it for long.
+      if (used(id) && age > DAY_MS && Object.keys(captures).length > 0) await this.save(id);
+      if (used(id) || age <= KEEP_MS) continue;
       this.#runs.delete(id);
       await this.#disk.remove(join(this.#folder, `${id}.json`));
     }

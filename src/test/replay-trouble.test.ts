@@ -328,6 +328,10 @@ describe('replay', { skip: lacksAddon || lacks('tshark', 'tcpdump', 'capinfos'),
         assert.equal(stdout.split('\0').length - 1, 300_000);
         assert.equal(stderr, '');
       }
+      // Also into a pipe that is full.
+      const full = '( head -c 65536 /dev/zero; "$@" ) | ( sleep 1; cat )';
+      const listed = await run(t, 'sh', ['-c', full, 'sh', process.execPath, AGENT, '-D']);
+      assert.match(listed.stdout, /\blo\b/);
     });
     it('a filter leaves out, and counts what it leaves out', async (t) => {
       const input = path('all.pcap', pcapBytes(PACKETS));
