@@ -1,6 +1,6 @@
 /** Writes the option lists of README.md from the tables; with --check only says whether they are up to date. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { AGENT } from '../src/agent/flags.ts';
+import { AGENT } from '../src/options/agent.ts';
 import { COLLECTOR_COMMANDS } from '../src/collector/flags.ts';
 import { markdownHelp } from '../src/options/help.ts';
 

@@ -1,5 +1,5 @@
 /** rcap-agent: flags to plan to run to exit code. */
-import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
+import { readAgentFlags, type AgentFlags } from './options/agent.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';

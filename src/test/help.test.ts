@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AGENT } from '../agent/flags.ts';
+import { AGENT } from '../options/agent.ts';
 import { COLLECTOR_COMMANDS } from '../collector/flags.ts';
 import { fullHelp, markdownHelp, shortHelp } from '../options/help.ts';
 import type { Command } from '../options/table.ts';

@@ -1,12 +1,14 @@
-/** The agent's command line: its table, and all that can be refused before anything is opened. */
+/**
+ * The agent's command line: its table, and all that can be refused before anything is opened. Not in agent/, since the
+ * collector reads it as well: what it packs into an agent must be what that agent takes.
+ */
 import { usageError } from '../errors.ts';
 import { fullHelp, shortHelp } from '../options/help.ts';
 import { either, type Environment, load, type Meant } from '../options/load.ts';
 import { parse } from '../options/parse.ts';
 import { refuseHostName, refusePin } from '../options/refuse.ts';
 import type { Command, Option } from '../options/table.ts';
-import { type Address, MAX_TIMER_MS } from '../options/units.ts';
-import { serverText } from '../wire/link.ts';
+import { type Address, formatAddress, MAX_TIMER_MS } from '../options/units.ts';
 
 const CAPTURE = 'What to capture';
 const STOP = 'When to stop (what comes first)';
@@ -391,7 +393,7 @@ function checkTogether(meant: MeantAgent, words: boolean): void {
     throw usageError("could not use '--spool-disk' without '--spool-dir'", 'add --spool-dir DIR');
   }
   refuseTwice('interface', values.interface);
-  refuseTwice('server', values.server.map(serverText));
+  refuseTwice('server', values.server.map(formatAddress));
   if (values.server.length === 0 && values.write === undefined && !values['list-interfaces']) {
     throw usageError(
       'could not send: no --server was given',

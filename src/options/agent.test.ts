@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { RcapError } from '../errors.ts';
 import type { Environment } from '../options/load.ts';
-import { AGENT, type AgentFlags, readAgentFlags } from './flags.ts';
+import { AGENT, type AgentFlags, readAgentFlags } from './agent.ts';
 
 const PIN = `sha256/${createHash('sha256').update('key').digest('base64')}`;
 const folder = mkdtempSync(join(tmpdir(), 'rcap-test-'));
