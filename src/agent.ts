@@ -1,5 +1,6 @@
 /** rcap-agent: flags to plan to run to exit code. */
 import { readAgentFlags, type AgentFlags } from './options/agent.ts';
+import { ownSettings } from './agent/own-stamp.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
@@ -15,8 +16,8 @@ import { VERSION } from './version.ts';
 const PROGRAM = 'rcap-agent';
 
 async function main(argv: string[]): Promise<number> {
-  const command = readAgentFlags(argv, process.env);
-  if (command.command === 'help') return print(command.text);
+  const command = readAgentFlags(argv, process.env, ownSettings);
+  if (command.command === 'help' || command.command === 'show-settings') return print(command.text);
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
