@@ -1,27 +1,18 @@
 import assert from 'node:assert/strict';
-import { webcrypto, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { setImmediate as immediate } from 'node:timers/promises';
 import tls from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
-import 'reflect-metadata';
-import * as x509 from '@peculiar/x509';
 import { RcapError } from '../errors.ts';
+import { identity } from '../test/certificates.ts';
 import { bounded, until } from '../test/support.ts';
 import { type Attempts, type Place, tlsDial } from './dial.ts';
 import { type LinkEvents, serverText } from './link.ts';
-import { pinOf, TLS_OPTIONS } from './tls.ts';
+import { TLS_OPTIONS } from './tls.ts';
 
-const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
-const cert = await x509.X509CertificateGenerator.createSelfSigned(
-  { name: 'CN=test', keys: keys as never, signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' } },
-  webcrypto,
-).then((c) => c.toString('pem'));
-const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
-const key = `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`;
-const pin = pinOf(new X509Certificate(cert).publicKey);
+const { key, cert, pin } = await identity();
 
 async function listen(t: TestContext, server: NetServer, host = '127.0.0.1'): Promise<number> {
   const open = new Set<{ destroy(): void }>();
