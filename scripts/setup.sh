@@ -50,6 +50,7 @@ qemu-aarch64-static         qemu-user-static
 zstd                        zstd
 curl                        curl
 squid                       squid-openssl
+sslsplit                    sslsplit
 systemd-analyze             systemd
 systemd-nspawn              systemd-container
 mmdebstrap                  mmdebstrap

@@ -1,7 +1,7 @@
 /** rcap-agent: flags to plan to run to exit code. */
 import { readAgentFlags, type AgentFlags } from './options/agent.ts';
 import { ownSettings } from './agent/own-stamp.ts';
-import { makePlan } from './agent/plan.ts';
+import { makePlan, proxyWords } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { writeAll } from './agent/write.ts';
@@ -53,6 +53,7 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
       'set readTruncatedPackets=true in its config.ini',
     );
   }
+  for (const words of plan.upload ? proxyWords(plan.upload) : []) log.info(words);
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),

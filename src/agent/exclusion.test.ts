@@ -19,32 +19,33 @@ function stage(answer = (text: string) => Promise.resolve(`not (${text})`)) {
   });
   return { exclusion, said };
 }
-const filterOf = (...addresses: string[]) => `eth0 not (${ownTraffic(addresses.map((a) => [a, 1]))})`;
+const at = (address: string) => ({ address, port: 1 });
+const filterOf = (...addresses: string[]) => `eth0 not (${ownTraffic(addresses.map(at))})`;
 
 test('what is tried is left out before, and not any more when nobody was verified there', async () => {
   const { exclusion, said } = stage();
-  await exclusion.attempt([A], 1);
+  await exclusion.attempt([at(A)]);
   assert.deepEqual(said.splice(0), [filterOf(A)]);
-  exclusion.settle(undefined, 1);
+  exclusion.settle([]);
   await immediate();
   assert.deepEqual([said.splice(0), exclusion.filter], [['eth0 not ()'], '']);
 });
 
 test('of several addresses the one that was verified stays, and is no change when it is tried again', async () => {
   const { exclusion, said } = stage();
-  await exclusion.attempt([A, B], 1);
-  exclusion.settle(B, 1);
+  await exclusion.attempt([at(A), at(B)]);
+  exclusion.settle([at(B)]);
   await immediate();
   assert.deepEqual(said.splice(0), [filterOf(A, B), filterOf(B)]);
-  await exclusion.attempt([B], 1);
-  exclusion.settle(undefined, 1);
+  await exclusion.attempt([at(B)]);
+  exclusion.settle([]);
   await immediate();
-  assert.deepEqual([said, exclusion.filter], [[], ownTraffic([[B, 1]])]);
+  assert.deepEqual([said, exclusion.filter], [[], ownTraffic([at(B)])]);
 });
 
 test('a filter that is refused is told; one that is not answered holds nobody up for long', async () => {
   const { exclusion, said } = stage(() => Promise.reject(new Error('too long')));
-  await exclusion.attempt([A], 1);
+  await exclusion.attempt([at(A)]);
   assert.deepEqual(said, ["could not change what is left out of the capture on 'eth0': too long"]);
-  await stage(() => new Promise(() => {})).exclusion.attempt([A], 1);
+  await stage(() => new Promise(() => {})).exclusion.attempt([at(A)]);
 });

@@ -2,11 +2,13 @@
 import { type Clock, sleep } from '../clock.ts';
 import { RcapError, reasonOf } from '../errors.ts';
 import type { Source } from '../capture/source.ts';
-import type { Attempts } from '../wire/dial.ts';
+import type { Attempts, Place } from '../wire/dial.ts';
 import { OwnTraffic } from './filter.ts';
 
 /** A connection waits no longer for its being left out, ms: a capture that ends answers late. */
 const EXCLUDE_MS = 1000;
+/** The last packets of a connection that is over may still be seen for so long, ms: as long as TCP keeps its port. */
+const LINGER_MS = 60_000;
 
 /** What runs, as far as it matters here. */
 export interface Running {
@@ -23,6 +25,7 @@ export interface ExclusionOptions<S extends Running> {
 
 export class Exclusion<S extends Running> implements Attempts {
   readonly #own = new OwnTraffic();
+  readonly #retiring = new WeakSet<Place>();
   readonly #options: ExclusionOptions<S>;
 
   constructor(options: ExclusionOptions<S>) {
@@ -34,11 +37,22 @@ export class Exclusion<S extends Running> implements Attempts {
     return this.#own.filter;
   }
 
-  async attempt(addresses: string[], port: number): Promise<void> {
-    if (this.#own.attempt(addresses, port)) await this.#apply();
+  async attempt(places: Place[]): Promise<void> {
+    this.#retire();
+    if (this.#own.attempt(places)) await this.#apply();
   }
-  settle(verified: string | undefined, port: number): void {
-    if (this.#own.settle(verified, port)) void this.#apply();
+  settle(verified: Place[]): void {
+    if (this.#own.settle(verified)) void this.#apply();
+  }
+
+  /** There is one connection at a time: who makes the next has lost the others. */
+  #retire(): void {
+    const over = this.#own.single.filter((place) => !this.#retiring.has(place));
+    if (over.length === 0) return;
+    for (const place of over) this.#retiring.add(place);
+    this.#options.clock.after(LINGER_MS, () => {
+      if (this.#own.forget(over)) void this.#apply();
+    });
   }
 
   async #apply(): Promise<void> {

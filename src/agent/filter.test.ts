@@ -64,6 +64,8 @@ function matched(filter: string, flows: Record<string, Flow>): string[] {
     .map((line) => names[parseInt(line, 10)]!);
 }
 
+const at = (address: string, port = 1) => ({ address, port });
+
 for (const [family, server, agent, stranger] of [
   ['IPv4', '192.0.2.9', '198.51.100.7', '203.0.113.5'],
   ['IPv6', '2001:db8::9', '2001:db8::7', '2001:db8:1::5'],
@@ -85,21 +87,21 @@ for (const [family, server, agent, stranger] of [
         'UDP there': { from: agent, to: server, ports: [40_000, 9000], protocol: 17 },
         'UDP back': { from: server, to: agent, ports: [9000, 40_000], protocol: 17 },
       };
-      assert.deepEqual(matched(ownTraffic([[server, 9000]]), flows), ['there', 'back', 'another agent here']);
+      assert.deepEqual(matched(ownTraffic([at(server, 9000)]), flows), ['there', 'back', 'another agent here']);
       const rest = Object.keys(flows).filter((f) => !['there', 'back', 'another agent here'].includes(f));
-      assert.deepEqual(matched(`not (${ownTraffic([[server, 9000]])})`, flows), rest);
+      assert.deepEqual(matched(`not (${ownTraffic([at(server, 9000)])})`, flows), rest);
     },
   );
 }
 
 test('an address as the system shows it compiles: with a zone, or IPv4 mapped into IPv6', { skip: missing }, () => {
-  assert.equal(ownTraffic([['::ffff:192.0.2.9', 443]]), ownTraffic([['192.0.2.9', 443]]));
+  assert.equal(ownTraffic([at('::ffff:192.0.2.9', 443)]), ownTraffic([at('192.0.2.9', 443)]));
   for (const address of ['fe80::1%eth0', '::1', '127.0.0.1', '::ffff:192.0.2.9', '2001:db8::ffff:1']) {
     const { status, stderr } = tcpdump(
       '-y',
       'EN10MB',
       '-d',
-      `(tcp or arp) and not (${ownTraffic([[address, 65_535]])})`,
+      `(tcp or arp) and not (${ownTraffic([at(address, 65_535)])})`,
     );
     assert.equal(status, 0, `${address}: ${stderr}`);
   }
@@ -113,7 +115,7 @@ test('connections to several servers are left out together', { skip: missing }, 
     c: flow('192.0.2.10', 9000),
     d: flow('192.0.2.9', 443),
   };
-  const both = ownTraffic([['192.0.2.9', 9000], ['192.0.2.10', 443]]); // prettier-ignore
+  const both = ownTraffic([at('192.0.2.9', 9000), at('192.0.2.10', 443)]);
   assert.deepEqual(matched(both, flows), ['a', 'b']);
   assert.deepEqual(matched(`tcp and not (${both})`, flows), ['c', 'd']);
   assert.equal(ownTraffic([]), '');
@@ -122,47 +124,47 @@ test('connections to several servers are left out together', { skip: missing }, 
 test('what is tried is left out until that is settled; where a collector was verified, from then on', () => {
   const own = new OwnTraffic();
   assert.equal(own.filter, '');
-  assert.equal(own.attempt(['192.0.2.2', '::1'], 1), true);
-  assert.equal(own.filter, ownTraffic([['192.0.2.2', 1], ['::1', 1]])); // prettier-ignore
-  assert.equal(own.settle(undefined, 1), true);
+  assert.equal(own.attempt([at('192.0.2.2'), at('::1')]), true);
+  assert.equal(own.filter, ownTraffic([at('192.0.2.2'), at('::1')]));
+  assert.equal(own.settle([]), true);
   assert.equal(own.filter, '');
-  own.attempt(['192.0.2.2', '::1'], 1);
-  assert.equal(own.settle('::1', 1), true);
+  own.attempt([at('192.0.2.2'), at('::1')]);
+  assert.equal(own.settle([at('::1')]), true);
   const one = own.filter;
-  assert.equal(one, ownTraffic([['::1', 1]]));
-  assert.deepEqual([own.attempt(['::1'], 1), own.settle(undefined, 1), own.filter], [false, false, one]);
-  assert.equal(own.attempt(['::1'], 2), true);
-  assert.deepEqual([own.settle('', 2), own.filter], [true, one]);
+  assert.equal(one, ownTraffic([at('::1', 1)]));
+  assert.deepEqual([own.attempt([at('::1')]), own.settle([]), own.filter], [false, false, one]);
+  assert.equal(own.attempt([at('::1', 2)]), true);
+  assert.deepEqual([own.settle([]), own.filter], [true, one]);
 });
 
 test('the filter is the same whatever came first, and however an address is written', () => {
-  const places = [['192.0.2.1', 443], ['192.0.2.1', 9000], ['2001:db8::1', 1]] as const; // prettier-ignore
+  const places = [at('192.0.2.1', 443), at('192.0.2.1', 9000), at('2001:db8::1')];
   const filters = [places, places.toReversed()].map((list) => {
     const own = new OwnTraffic();
-    for (const [address, port] of list) own.settle(address, port);
+    for (const place of list) own.settle([place]);
     return own;
   });
   assert.equal(filters[0]!.filter, ownTraffic(places));
   assert.equal(filters[1]!.filter, ownTraffic(places));
   for (const address of ['2001:DB8::1', '2001:db8:0:0::1', '2001:db8::1%eth0']) {
-    assert.equal(filters[0]!.attempt([address], 1), false, address);
+    assert.equal(filters[0]!.attempt([at(address)]), false, address);
   }
 });
 
 test('the last 64 are left out, and of a long answer no more', () => {
   const own = new OwnTraffic();
-  own.settle('::1', 1);
-  own.settle('192.0.2.2', 1);
-  for (let i = 0; i < 63; i++) assert.equal(own.settle(`10.0.0.${i}`, 1), true);
+  own.settle([at('::1')]);
+  own.settle([at('192.0.2.2')]);
+  for (let i = 0; i < 63; i++) assert.equal(own.settle([at(`10.0.0.${i}`)]), true);
   assert.ok(!own.filter.includes('::1') && own.filter.includes('192.0.2.2'));
-  own.settle('192.0.2.2', 1);
-  own.settle('10.0.1.0', 1);
+  own.settle([at('192.0.2.2')]);
+  own.settle([at('10.0.1.0')]);
   assert.ok(own.filter.includes('192.0.2.2'), 'what was used last stays');
   const count = () => own.filter.match(/tcp dst port/g)!.length;
   assert.equal(count(), 64);
   const before = own.filter;
-  own.attempt(Array.from({ length: 1000 }, (_, i) => `172.16.${i >> 8}.${i & 255}`), 1); // prettier-ignore
+  own.attempt(Array.from({ length: 1000 }, (_, i) => at(`172.16.${i >> 8}.${i & 255}`)));
   assert.equal(count(), 64);
-  own.settle(undefined, 1);
+  own.settle([]);
   assert.equal(own.filter, before);
 });

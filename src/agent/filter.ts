@@ -1,18 +1,24 @@
 /** What the agent never captures: its own connections to collectors. */
 import { isIPv6, SocketAddress } from 'node:net';
+import type { Place } from '../wire/dial.ts';
 
 /**
- * BPF text for TCP connections to these, in both directions, by the server's address and port. By connection and not by host: what
- * else goes to that address stays visible. All agents' connections to that port are meant, else two of them on one
- * host would capture each other.
+ * BPF text for TCP connections to these, in both directions. By connection and not by host: what else goes to that address
+ * stays visible. To a collector by its address and port, so that all agents' connections are meant: else two of them on one
+ * host would capture each other. To a proxy by both ends: others' connections through it stay visible.
  */
-export const ownTraffic = (servers: readonly (readonly [address: string, port: number])[]): string =>
-  servers.map(([address, port]) => connectionsTo(address, port)).join(' or ');
+export const ownTraffic = (places: readonly Place[]): string => places.map(connectionsTo).join(' or ');
 
-function connectionsTo(serverAddress: string, serverPort: number): string {
-  const address = onTheWire(serverAddress);
-  const way = (d: 'dst' | 'src') => `(${d} host ${address} and tcp ${d} port ${serverPort})`;
-  return `${way('dst')} or ${way('src')}`;
+function connectionsTo({ address, port, from }: Place): string {
+  const way = (there: 'dst' | 'src', here: 'dst' | 'src') => {
+    const ends = [[there, address, port], [here, from?.address, from?.port]] as const; // prettier-ignore
+    const words = ends.flatMap(([d, a, p]) => [
+      ...(a === undefined ? [] : [`${d} host ${onTheWire(a)}`]),
+      ...(p === undefined ? [] : [`tcp ${d} port ${p}`]),
+    ]);
+    return `(${words.join(' and ')})`;
+  };
+  return `${way('dst', 'src')} or ${way('src', 'dst')}`;
 }
 
 /** A mapped address is IPv4 on the wire; a zone (%eth0) isn't part of the address there; and one address has one text. */
@@ -24,8 +30,9 @@ function onTheWire(address: string): string {
 /** Places that are left out at most. */
 const MAX_PLACES = 64;
 
-type Place = readonly [address: string, port: number];
-const byAddressAndPort = ([a, p]: Place, [b, q]: Place) => (a === b ? p - q : a < b ? -1 : 1);
+const textOf = ({ address, port, from }: Place): string =>
+  [onTheWire(address), port, from?.address && onTheWire(from.address), from?.port].join();
+const inOrder = (a: Place, b: Place) => (textOf(a) < textOf(b) ? -1 : 1);
 
 /**
  * Where we connect to: what is tried now, and where collectors were verified, since an older connection may still be seen
@@ -33,22 +40,34 @@ const byAddressAndPort = ([a, p]: Place, [b, q]: Place) => (a === b ? p - q : a 
  */
 export class OwnTraffic {
   readonly #verified = new Map<string, Place>();
-  #tried: Place[] = [];
+  #tried: readonly Place[] = [];
 
   /** One of these is connected to next. True when the filter is another one now. */
-  attempt(addresses: readonly string[], port: number): boolean {
-    return this.#change(() => (this.#tried = addresses.map((a) => [onTheWire(a), port])));
+  attempt(places: readonly Place[]): boolean {
+    return this.#change(() => (this.#tried = places));
   }
 
-  /** How that ended: with a collector verified at this address, or with none. True as above. */
-  settle(verified: string | undefined, port: number): boolean {
+  /** How that ended: with a collector verified there, or, without places, with none. True as above. */
+  settle(verified: readonly Place[]): boolean {
     return this.#change(() => {
       this.#tried = [];
-      if (!verified) return;
-      const place: Place = [onTheWire(verified), port];
-      this.#verified.delete(place.join());
-      this.#verified.set(place.join(), place); // the last
+      for (const place of verified) {
+        const key = textOf(place);
+        this.#verified.delete(key);
+        this.#verified.set(key, place); // the last
+      }
       for (const key of [...this.#verified.keys()].slice(0, -MAX_PLACES)) this.#verified.delete(key);
+    });
+  }
+
+  /** Single connections that were verified: once they are over, their ports are others'. */
+  get single(): Place[] {
+    return [...this.#verified.values()].filter((place) => place.from !== undefined);
+  }
+  /** True as above. */
+  forget(places: readonly Place[]): boolean {
+    return this.#change(() => {
+      for (const place of places) this.#verified.delete(textOf(place));
     });
   }
 
@@ -61,6 +80,6 @@ export class OwnTraffic {
   /** BPF text; empty as long as there is nothing. */
   get filter(): string {
     const places = [...this.#verified.values(), ...this.#tried].slice(-MAX_PLACES);
-    return ownTraffic([...new Map(places.map((p) => [p.join(), p])).values()].toSorted(byAddressAndPort));
+    return ownTraffic([...new Map(places.map((p) => [textOf(p), p])).values()].toSorted(inOrder));
   }
 }

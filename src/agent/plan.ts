@@ -2,7 +2,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { arch, hostname, platform } from 'node:os';
 import { RcapError, usageError } from '../errors.ts';
-import type { Server } from '../wire/link.ts';
+import type { Route } from '../wire/dial.ts';
+import { type Server, serverText } from '../wire/link.ts';
+import { parseProxy, type Proxy } from '../options/proxy.ts';
+import { bypasses } from '../wire/proxy.ts';
 import type { Trust } from '../wire/tls.ts';
 import type { AgentFlags } from '../options/agent.ts';
 import type { Limits } from './limit.ts';
@@ -24,9 +27,8 @@ export interface Plan {
   spoolFull: 'wait' | 'drop';
 }
 
-export interface Upload {
+export interface Upload extends Route {
   servers: Server[];
-  trust: Trust;
   token: string;
   giveUpMs: number | undefined;
   /** Bytes a second. */
@@ -59,7 +61,21 @@ export function makePlan(flags: AgentFlags): Plan {
 function uploadOf(flags: AgentFlags): Upload {
   const { servers, giveUpMs, maxRate, spoolDir, spoolDiskBytes } = flags;
   const spoolDisk = spoolDir === undefined ? undefined : { folder: spoolDir, bytes: spoolDiskBytes };
-  return { servers, trust: trustOf(flags), token: tokenOf(flags), giveUpMs, maxRate, spoolDisk };
+  const route: Route = { trust: trustOf(flags), source: flags.source, proxyFor: proxyOf(flags) };
+  return { servers, ...route, token: tokenOf(flags), giveUpMs, maxRate, spoolDisk };
+}
+
+function proxyOf({ proxy: text, noProxy }: AgentFlags): Route['proxyFor'] {
+  const proxy = text === undefined ? undefined : parseProxy(text);
+  return proxy && ((server) => (bypasses(noProxy, server) ? undefined : proxy));
+}
+
+/** Which proxies are used for whom, in words: they may come from an environment that nobody thought of. */
+export function proxyWords({ servers, proxyFor }: Upload): string[] {
+  const used = servers.map((server): [Server, Proxy | undefined] => [server, proxyFor?.(server)]);
+  return used.flatMap(([s, proxy]) =>
+    proxy ? [`connecting to ${serverText(s)} through proxy ${serverText(proxy)}`] : [],
+  );
 }
 
 function sameFile(a: string, b: string): boolean {

@@ -96,8 +96,8 @@ export class Run {
     this.#events = events;
     this.#exclusion = new Exclusion({
       clock: systemClock,
-      // A file doesn't hold our connection, and a capture that is to end needs no other filter.
-      running: () => (plan.read !== undefined || this.#reason ? [] : this.#sources.filter((s) => !s.ended)),
+      // A capture that is to end needs no other filter.
+      running: () => (this.#reason ? [] : this.#sources.filter((s) => !s.ended)),
       changed: (where, effectiveFilter) => this.#filterChanged(where, effectiveFilter),
       // One that ends meanwhile needs it no more.
       failed: ({ ended }, error) => {
@@ -154,7 +154,8 @@ export class Run {
       status: (behind, reason) => notice(behind ? 'warning' : 'info', outage.status(behind, reason)),
     };
     if (!upload) return fileSink(write!, events);
-    const dial = tlsDial(upload.trust, this.#exclusion);
+    // A file doesn't hold our connection.
+    const dial = tlsDial(upload, this.#plan.read === undefined ? this.#exclusion : undefined);
     return uploadSink(upload, this.#plan, spoolBytes, randomBytes(16), { dial, clock: systemClock, random: Math.random }, events); // prettier-ignore
   }
 

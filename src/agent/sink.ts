@@ -4,6 +4,7 @@ import { RcapError } from '../errors.ts';
 import type { Block } from '../packet.ts';
 import { VERSION } from '../version.ts';
 import { PROTOCOL } from '../wire/frame.ts';
+import type { Route } from '../wire/dial.ts';
 import type { Dial } from '../wire/link.ts';
 import { rcap } from '../wire/messages.js';
 import type { Plan, Upload } from './plan.ts';
@@ -57,7 +58,7 @@ const MAX_OPEN = 256;
 const MAX_REASON = 1000;
 
 export function uploadSink(
-  upload: Omit<Upload, 'trust'>,
+  upload: Omit<Upload, keyof Route>,
   plan: Pick<Plan, 'host' | 'spoolFull'>,
   spoolBytes: number,
   run: Uint8Array,

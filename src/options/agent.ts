@@ -3,13 +3,14 @@
  * collector reads it as well: what it packs into an agent must be what that agent takes.
  */
 import { RcapError, usageError } from '../errors.ts';
-import { fullHelp, shortHelp } from '../options/help.ts';
-import { either, type Environment, load, type Meant, NOT_IN_FILE, type Settings } from '../options/load.ts';
-import { parse, type Typed } from '../options/parse.ts';
-import { refuseHostName, refusePin } from '../options/refuse.ts';
-import { showSettings } from '../options/show.ts';
-import type { Command, Option } from '../options/table.ts';
-import { type Address, formatAddress, MAX_TIMER_MS } from '../options/units.ts';
+import { fullHelp, shortHelp } from './help.ts';
+import { asStrong, either, type Environment, load, type Meant, NOT_IN_FILE, type Settings } from './load.ts';
+import { parse, type Typed } from './parse.ts';
+import { LOOPBACK, refuseProxy } from './proxy.ts';
+import { refuseHostName, refusePin, refuseSource } from './refuse.ts';
+import { showSettings } from './show.ts';
+import type { Command, Option } from './table.ts';
+import { type Address, formatAddress, MAX_TIMER_MS } from './units.ts';
 
 const CAPTURE = 'What to capture';
 const STOP = 'When to stop (what comes first)';
@@ -179,6 +180,38 @@ const OPTIONS = [
     defaultWords: "the system's host name",
   },
   {
+    name: 'proxy',
+    kind: 'text',
+    value: 'URL',
+    secret: true,
+    check: refuseProxy,
+    env: ['https_proxy', 'HTTPS_PROXY'],
+    group: COLLECTOR,
+    help: 'connect through this HTTP proxy',
+    more: 'http://[USER:PASSWORD@]HOST:PORT, or https:// for TLS to the proxy as well; `none` for none. The proxy looks the name in --server up. Others on this host can see a password in the process list: prefer the variable or --settings.',
+  },
+  {
+    name: 'no-proxy',
+    kind: 'text',
+    value: 'LIST',
+    repeatable: true,
+    env: ['no_proxy', 'NO_PROXY'],
+    group: COLLECTOR,
+    help: 'servers to connect to without the proxy',
+    more: 'Domains (with all below them), addresses, networks (10.0.0.0/8), with a port or without, with commas between; `*` for all. Counts for a proxy from an equal or weaker place: not from the environment for a --proxy on the command line.',
+    defaultWords: 'this machine itself, if the proxy comes from the environment',
+  },
+  {
+    name: 'source',
+    kind: 'text',
+    value: 'ADDRESS',
+    check: refuseSource,
+    group: COLLECTOR,
+    help: 'connect from this address of this host',
+    more: 'To servers, or the proxy, of the same family (IPv4 or IPv6). The default interface follows it.',
+    defaultWords: 'the system chooses',
+  },
+  {
     name: 'give-up',
     kind: 'duration',
     value: 'TIME',
@@ -305,6 +338,12 @@ export interface AgentFlags {
   token: string | undefined;
   tokenFile: string | undefined;
   hostName: string | undefined;
+  /** As given, and with a password maybe; checked. */
+  proxy: string | undefined;
+  /** For whom that counts not. */
+  noProxy: readonly string[];
+  /** An IPv4 or IPv6 address. */
+  source: string | undefined;
   giveUpMs: number | undefined;
   /** Bytes a second. */
   maxRate: number | undefined;
@@ -357,6 +396,9 @@ export function readAgentFlags(
     token: values.token,
     tokenFile: values['token-file'],
     hostName: values['host-name'],
+    proxy: values.proxy,
+    noProxy: noProxyOf(meant),
+    source: values.source,
     giveUpMs: values['give-up'],
     maxRate: values['max-rate'],
     spoolBytes: values.spool,
@@ -370,6 +412,13 @@ export function readAgentFlags(
 }
 
 type MeantAgent = Meant<typeof OPTIONS>;
+
+/** Who types --proxy means it, whatever this host's environment says of exceptions. */
+function noProxyOf(meant: MeantAgent): readonly string[] {
+  const { values, origins } = meant;
+  const said = asStrong(meant, 'no-proxy', 'proxy') ? values['no-proxy'] : [];
+  return origins.get('proxy') === 'environment' ? [...LOOPBACK, ...said] : said;
+}
 
 function filterOf(meant: MeantAgent, words: string[]): string {
   if (words.length === 0) return meant.values.filter ?? '';
@@ -387,7 +436,17 @@ const BESIDE_LIST = new Set(['list-interfaces', 'verbose', 'quiet', 'json', 'set
 /** A file has its own, or none. */
 const LIVE_ONLY = ['snaplen', 'buffer', 'no-promiscuous'];
 /** What is written here is sent nowhere. */
-const SEND_ONLY = ['give-up', 'max-rate', 'spool', 'spool-dir', 'spool-disk', 'spool-full'];
+const SEND_ONLY = [
+  'proxy',
+  'no-proxy',
+  'source',
+  'give-up',
+  'max-rate',
+  'spool',
+  'spool-dir',
+  'spool-disk',
+  'spool-full',
+];
 
 function checkTogether(meant: MeantAgent, words: boolean): void {
   const { values, origins } = meant;

@@ -1,5 +1,5 @@
 /** Help texts, all from the table: -h one line an option, --help everything, Markdown for the README. */
-import type { Command, Option } from './table.ts';
+import { type Command, type Option, variablesOf } from './table.ts';
 
 const WIDTH = 100;
 const SOURCES =
@@ -48,7 +48,7 @@ function sentences(option: Option): string {
     `${option.help[0]!.toUpperCase()}${option.help.slice(1)}.`,
     option.more,
     'repeatable' in option ? 'May be given several times.' : undefined,
-    option.env === undefined ? undefined : `Environment: ${option.env}.`,
+    option.env === undefined ? undefined : `Environment: ${variablesOf(option).join(' or ')}.`,
     'default' in option ? `Default: ${option.default}.` : undefined,
     option.defaultWords === undefined ? undefined : `Default: ${option.defaultWords}.`,
   ];

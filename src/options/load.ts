@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { RcapError, reasonOf, usageError } from '../errors.ts';
 import { nearest } from './near.ts';
 import type { Typed } from './parse.ts';
-import { type Command, type Option, spelled, type Values } from './table.ts';
+import { type Command, type Option, spelled, type Values, variablesOf } from './table.ts';
 import {
   formatDuration,
   formatRate,
@@ -84,10 +84,11 @@ function sourceOf(
   if (given) return { texts: given, origin: 'flag', label: `--${option.name}` };
   // Set but empty is how scripts unset a variable for one command.
   const stamped = stamp[option.name];
-  const variable = option.env === undefined || stamped ? undefined : environment[option.env];
-  if (variable) {
+  const name = stamped ? undefined : variablesOf(option).find((v) => environment[v]);
+  if (name !== undefined) {
+    const variable = environment[name]!;
     const texts = 'repeatable' in option ? variable.split(',').map((text) => text.trim()) : [variable];
-    return { texts, origin: 'environment', label: option.env ?? '' };
+    return { texts, origin: 'environment', label: name };
   }
   const setting = settings[option.name];
   if (setting) return { texts: setting, origin: 'file', label: `${option.name} in ${file}` };
@@ -181,6 +182,10 @@ function textsOf(option: Option, value: unknown): string[] | string {
   if (list.includes('') && !('mayBeEmpty' in option)) return 'is empty';
   return list.map(String);
 }
+
+/** Whether `a` was given in a place as strong as `b` was, or a stronger one. */
+export const asStrong = <Options extends readonly Option[]>(meant: Meant<Options>, a: string, b: string): boolean =>
+  rankOf(meant, a) >= rankOf(meant, b);
 
 /**
  * Two options that say the same thing in two ways. From equal places that is an error; otherwise the stronger place wins

@@ -1,4 +1,5 @@
-/** Reasons to refuse texts that both programs take; undefined when there is none. */
+/** Reasons to refuse texts; undefined when there is none. */
+import { isIP } from 'node:net';
 
 export function refusePin(text: string): string | undefined {
   const form = 'a pin is sha256/ and 44 characters of base64, as `rcap-collector pin` prints it';
@@ -15,3 +16,7 @@ export function refuseHostName(text: string): string | undefined {
   if (text.includes('\0')) return 'it holds a NUL character';
   return Buffer.byteLength(text) > MAX_HOST_NAME_BYTES ? `at most ${MAX_HOST_NAME_BYTES} bytes` : undefined;
 }
+
+/** As an address to connect from. */
+export const refuseSource = (text: string): string | undefined =>
+  isIP(text) ? undefined : 'not an IPv4 or IPv6 address';

@@ -12,8 +12,8 @@ interface Row {
   readonly help: string;
   /** What --help adds to it: whole sentences. */
   readonly more?: string;
-  /** Read when no flag gives it; of a repeatable option it holds several, with commas between. */
-  readonly env?: string;
+  /** Read when no flag gives it, the first that is set; of a repeatable option it holds several, with commas between. */
+  readonly env?: string | readonly string[];
   /** What applies when nothing gives it, in words, where no fixed `default` does. */
   readonly defaultWords?: string;
 }
@@ -87,6 +87,9 @@ type Meaning<O> = O extends { repeatable: true }
 export type Values<Options extends readonly Option[]> = {
   [O in Options[number] as O['name']]: Meaning<O>;
 };
+
+/** The environment variables of an option, the strongest first. */
+export const variablesOf = (option: Option): readonly string[] => (option.env === undefined ? [] : [option.env].flat());
 
 /** As typed, for messages: --interface NAME|NUMBER. */
 export const spelled = (option: Option): string =>

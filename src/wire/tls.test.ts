@@ -77,7 +77,13 @@ async function serve(
 }
 
 /** Connects as the agent does. Undefined when the peer is trusted, else the error. */
-async function trusts(t: TestContext, port: number, trust: Trust, host = '127.0.0.1'): Promise<RcapError | undefined> {
+async function trusts(
+  t: TestContext,
+  port: number,
+  trust: Trust,
+  host = '127.0.0.1',
+  proxied = false,
+): Promise<RcapError | undefined> {
   const lookup = (_: string, __: object, found: (e: null, list: { address: string; family: number }[]) => void) =>
     found(null, [{ address: '127.0.0.1', family: 4 }]);
   const socket = tls.connect({ ...connectOptions(host, trust), port, lookup: lookup });
@@ -85,7 +91,7 @@ async function trusts(t: TestContext, port: number, trust: Trust, host = '127.0.
   await once(socket, 'secureConnect');
   assert.equal(socket.getProtocol(), 'TLSv1.3');
   try {
-    verifyPeer(socket, `${host}:${port}`, trust);
+    verifyPeer(socket, `${host}:${port}`, trust, proxied);
     return undefined;
   } catch (e) {
     assert.ok(e instanceof RcapError);
@@ -114,14 +120,42 @@ test('a self-signed certificate with the right pin is trusted, whatever names an
 
 test('another pin is refused, even of a certificate that a CA signed; the message says which was seen, the hint what to type', async (t) => {
   const signed = await certificate({ issuer: authority });
-  for (const c of [own, signed]) {
+  const wanted = pinOfCertificate(authority.pem);
+  for (const [c, proxied, intercepted] of [
+    [own, false, false],
+    [own, true, true],
+    [signed, false, true],
+    [signed, true, true],
+  ] as const) {
     const seen = pinOfCertificate(c.pem);
-    const wanted = pinOfCertificate(authority.pem);
-    const error = await trusts(t, await serve(t, c), { pin: wanted });
-    assert.match(error!.message, /^could not trust '127\.0\.0\.1:\d+': its pin is sha256/);
-    assert.ok(error!.message.includes(seen) && error!.message.includes(wanted));
-    assert.ok(error!.hint!.includes(`--pin ${seen}`));
+    const error = await trusts(t, await serve(t, c), { pin: wanted }, '127.0.0.1', proxied);
+    assert.match(error!.message, /^could not trust '127\.0\.0\.1:\d+': .*its pin is sha256/);
+    assert.ok(error!.message.includes(`its pin is ${seen}, not ${wanted}`));
+    // Who reads along must not be offered as somebody to trust.
+    assert.equal(error!.hint!.includes(`--pin ${seen}`), !intercepted);
+    assert.equal(/intercepts TLS/.test(error!.message), intercepted);
+    if (intercepted) {
+      const issuer = c === own ? own.name : authority.name;
+      assert.ok(error!.message.includes(`the certificate is not the collector's: it was issued by '${issuer}'`));
+      assert.match(error!.hint!, /ask for an exception from TLS inspection for 127\.0\.0\.1:\d+/);
+    }
   }
+});
+
+test('without a pin, who is not trusted is taken for an intercepting proxy only where there is a proxy', async (t) => {
+  const ca = { ca: authority.pem };
+  const stranger = await certificate({ issuer: await certificate({ ca: true }) });
+  const other = await certificate({ issuer: authority, names: [['dns', 'elsewhere.example']] });
+  for (const [c, proxied, intercepted] of [
+    [stranger, false, false],
+    [stranger, true, true],
+    [own, true, true],
+    [other, true, false],
+  ] as const) {
+    const error = await trusts(t, await serve(t, c), ca, '127.0.0.1', proxied);
+    assert.equal(/intercepts TLS/.test(error!.message), intercepted, error!.message);
+  }
+  assert.equal(await trusts(t, await serve(t, own), { ca: own.pem }, '127.0.0.1', true), undefined);
 });
 
 test('what the given CA signed is trusted, by address and by name', async (t) => {

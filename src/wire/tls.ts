@@ -33,22 +33,51 @@ export function connectOptions(host: string, trust: Trust): tls.ConnectionOption
 
 const isName = (host: string) => !/^[\d.]+$|:/.test(host);
 
-/** Throws an RcapError that says what was seen and what to type, unless the peer is the one that we trust. */
-export function verifyPeer(socket: tls.TLSSocket, server: string, trust: Trust): void {
+/**
+ * Throws an RcapError that says what was seen and what to type, unless the peer is the one that we trust. A proxy on the way
+ * makes it likely that one that is not is that proxy itself.
+ */
+export function verifyPeer(socket: tls.TLSSocket, server: string, trust: Trust, proxied = false): void {
   const certificate = socket.getPeerX509Certificate();
   if (!certificate) throw new RcapError('CERTIFICATE', `could not trust '${server}': it showed no certificate`);
   const seen = pinOf(certificate.publicKey);
-  if (trust !== 'system' && 'pin' in trust) {
-    if (seen === trust.pin) return;
-    throw new RcapError('CERTIFICATE', `could not trust '${server}': its pin is ${seen}, not ${trust.pin}`, {
-      hint: `if that is your collector (compare with 'rcap-collector pin' there), use --pin ${seen}`,
-    });
-  }
-  if (socket.authorized) return;
-  throw new RcapError('CERTIFICATE', `could not trust '${server}': ${reason(socket)}; its pin is ${seen}`, {
-    hint: `if that is your collector (compare with 'rcap-collector pin' there), add --pin ${seen}`,
+  const pin = trust !== 'system' && 'pin' in trust ? trust.pin : undefined;
+  if (pin === undefined ? socket.authorized : seen === pin) return;
+  if (isIntercepted(certificate, pin, proxied, socket.authorizationError))
+    throw intercepted(certificate, server, seen, pin);
+  const why = pin === undefined ? `${reason(socket)}; its pin is ${seen}` : `its pin is ${seen}, not ${pin}`;
+  const how = pin === undefined ? 'add' : 'use';
+  throw new RcapError('CERTIFICATE', `could not trust '${server}': ${why}`, {
+    hint: `if that is your collector (compare with 'rcap-collector pin' there), ${how} --pin ${seen}`,
   });
 }
+
+/**
+ * A collector's own certificate is its own issuer: another key that somebody else vouches for is what a firewall shows that
+ * reads along. So is, through a proxy, any other key, and without a pin what nobody here trusts.
+ */
+function isIntercepted(c: X509Certificate, pin: string | undefined, proxied: boolean, error: unknown): boolean {
+  if (pin !== undefined) return proxied || c.issuer !== c.subject;
+  return proxied && UNKNOWN_ISSUER.has(String(error));
+}
+const UNKNOWN_ISSUER = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+]);
+
+/** The hint has no pin to type: who is intercepted should not learn to trust that. */
+function intercepted({ issuer }: X509Certificate, server: string, seen: string, pin: string | undefined): RcapError {
+  const by = (issuer ?? '').replace(/\s*\n\s*/g, ', ').slice(0, MAX_ISSUER);
+  const pins = pin === undefined ? `its pin is ${seen}` : `its pin is ${seen}, not ${pin}`;
+  const words = `the certificate is not the collector's: it was issued by '${by}', ${pins}; a proxy that intercepts TLS seems to be in the way (nothing was sent)`;
+  return new RcapError('CERTIFICATE', `could not trust '${server}': ${words}`, {
+    hint: `ask for an exception from TLS inspection for ${server}; if that is your collector nevertheless ('rcap-collector pin' there prints the same), give its pin with --pin`,
+  });
+}
+/** Of an issuer's name that is shown, characters. */
+const MAX_ISSUER = 200;
 
 function reason(socket: tls.TLSSocket): string {
   // Node puts the OpenSSL code there, or the error of the host name check.
