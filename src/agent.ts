@@ -3,8 +3,10 @@ import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
+import { manageService } from './agent/service/command.ts';
+import { readServiceFlags } from './agent/service/flags.ts';
 import { writeAll } from './agent/write.ts';
-import { exit, loadAddon } from './capture/addon.ts';
+import { exit, isPackaged, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
 import { exitCodeOf } from './errors.ts';
@@ -15,6 +17,7 @@ import { VERSION } from './version.ts';
 const PROGRAM = 'rcap-agent';
 
 async function main(argv: string[]): Promise<number> {
+  if (argv[0] === 'service') return service(argv.slice(1));
   const command = readAgentFlags(argv, process.env);
   if (command.command === 'help') return print(command.text);
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
@@ -26,6 +29,14 @@ async function main(argv: string[]): Promise<number> {
     log.error(e);
     return exitCodeOf(e);
   }
+}
+
+async function service(argv: string[]): Promise<number> {
+  const action = readServiceFlags(argv, process.env);
+  if (action.command === 'help') return print(action.text);
+  const log = new Log(PROGRAM);
+  const executable = isPackaged() ? process.execPath : undefined;
+  return manageService(action, executable, print, (message) => log.info(message));
 }
 
 function print(text: string): number {
@@ -71,20 +82,26 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
     const packets = plural(unacknowledged(run.ledger), 'not yet acknowledged');
     log.warning(`${packets}; send the signal again (Ctrl-C) to give up`);
   };
+  const giveUp = () => {
+    log.warning('giving up: what is not acknowledged is lost');
+    run.giveUp();
+  };
+  let late: NodeJS.Timeout | undefined;
   const release = onSignals((signal, again) => {
     if (again) {
-      log.warning('giving up: what is not acknowledged is lost');
-      run.giveUp();
+      giveUp();
     } else {
       log.debug(`${signal}: sending what is captured`);
       run.stop('stopped');
       stopped = true;
       remind();
+      if (flags.stopWithinMs !== undefined) late = setTimeout(giveUp, flags.stopWithinMs);
     }
   });
   try {
     return conclude(await run.run(), log, flags);
   } finally {
+    clearTimeout(late);
     release();
     view.clear();
   }

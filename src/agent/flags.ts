@@ -2,7 +2,7 @@
 import { usageError } from '../errors.ts';
 import { fullHelp, shortHelp } from '../options/help.ts';
 import { either, type Environment, load, type Meant } from '../options/load.ts';
-import { parse } from '../options/parse.ts';
+import { parse, type Typed } from '../options/parse.ts';
 import { refuseHostName, refusePin } from '../options/refuse.ts';
 import type { Command, Option } from '../options/table.ts';
 import { type Address, MAX_TIMER_MS } from '../options/units.ts';
@@ -187,6 +187,17 @@ const OPTIONS = [
     defaultWords: 'each server is tried once at the start; after the first connection, for ever',
   },
   {
+    name: 'stop-within',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1,
+    max: MAX_TIMER_MS,
+    group: COLLECTOR,
+    help: 'after a signal, deliver what is captured for this long at most',
+    more: 'What is not acknowledged by then is lost, and counted.',
+    defaultWords: 'until all is delivered, or a second signal; a service has 30s',
+  },
+  {
     name: 'max-rate',
     kind: 'rate',
     value: 'SIZE/s',
@@ -268,6 +279,7 @@ export const AGENT = {
   rcap-agent --server ir.corp:9000 --pin sha256/... --token-file token --count 100000
   rcap-agent --server ir.corp -i eth0 -i eth1 --duration 10m not port 22
   rcap-agent -D
+  rcap-agent service --help
 
 Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
 ended it with packets captured (the numbers are printed).`,
@@ -296,6 +308,7 @@ export interface AgentFlags {
   tokenFile: string | undefined;
   hostName: string | undefined;
   giveUpMs: number | undefined;
+  stopWithinMs: number | undefined;
   /** Bytes a second. */
   maxRate: number | undefined;
   spoolBytes: number;
@@ -314,10 +327,21 @@ export function readAgentFlags(argv: readonly string[], environment: Environment
   if (typed.given.has('help'))
     return { command: 'help', text: typed.short.has('help') ? shortHelp(AGENT) : fullHelp(AGENT) };
   if (typed.given.has('version')) return { command: 'version' };
+  return checkAgentFlags(typed, environment).flags;
+}
+
+/** As meant, and what was meant in the texts that were given. Throws when the options don't fit together. */
+export function checkAgentFlags(
+  typed: Typed,
+  environment: Environment,
+): { flags: AgentFlags; meant: Meant<typeof OPTIONS> } {
   const meant = load(AGENT, typed, environment);
   const filter = filterOf(meant, typed.words);
   checkTogether(meant, typed.words.length > 0);
-  const { values } = meant;
+  return { flags: agentFlags(meant, filter), meant };
+}
+
+function agentFlags({ values }: MeantAgent, filter: string): AgentFlags {
   return {
     command: 'run',
     interfaces: values.interface,
@@ -338,6 +362,7 @@ export function readAgentFlags(argv: readonly string[], environment: Environment
     tokenFile: values['token-file'],
     hostName: values['host-name'],
     giveUpMs: values['give-up'],
+    stopWithinMs: values['stop-within'],
     maxRate: values['max-rate'],
     spoolBytes: values.spool,
     spoolDir: values['spool-dir'],
@@ -367,7 +392,7 @@ const BESIDE_LIST = new Set(['list-interfaces', 'verbose', 'quiet', 'json', 'set
 /** A file has its own, or none. */
 const LIVE_ONLY = ['snaplen', 'buffer', 'no-promiscuous'];
 /** What is written here is sent nowhere. */
-const SEND_ONLY = ['give-up', 'max-rate', 'spool', 'spool-dir', 'spool-disk', 'spool-full'];
+const SEND_ONLY = ['give-up', 'stop-within', 'max-rate', 'spool', 'spool-dir', 'spool-disk', 'spool-full'];
 
 function checkTogether(meant: MeantAgent, words: boolean): void {
   const { values, origins } = meant;

@@ -22,6 +22,8 @@ export interface Meant<Options extends readonly Option[]> {
   values: Values<Options>;
   /** Where each value came from; nothing where there is no value. */
   origins: Map<string, Origin>;
+  /** The same as texts, as typed there. */
+  texts: Map<string, string[]>;
 }
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -44,12 +46,16 @@ export function load<const Options extends readonly Option[]>(
   const settings = file === undefined ? {} : readSettings(command, file);
   const values: Record<string, unknown> = {};
   const origins = new Map<string, Origin>();
+  const texts = new Map<string, string[]>();
   for (const option of command.options) {
     const source = sourceOf(option, typed, environment, settings, file);
-    if (source) origins.set(option.name, source.origin);
+    if (source) {
+      origins.set(option.name, source.origin);
+      texts.set(option.name, source.texts);
+    }
     values[option.name] = meaningOf(option, source);
   }
-  return { values: values as Values<Options>, origins };
+  return { values: values as Values<Options>, origins, texts };
 }
 
 function sourceOf(
