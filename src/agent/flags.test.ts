@@ -55,6 +55,7 @@ test('with a server alone, everything has its default', () => {
     tokenFile: undefined,
     hostName: undefined,
     giveUpMs: undefined,
+    stopWithinMs: undefined,
     maxRate: undefined,
     spoolBytes: 64 * 2 ** 20,
     spoolDir: undefined,

@@ -75,10 +75,16 @@ export function readServiceFlags(argv: readonly string[], environment: Environme
   if (verb === undefined) throw unknownVerb(word);
   const typed = parse(verb === 'install' ? INSTALL : { ...OTHERS, name: `${SERVICE.name} ${verb}` }, rest);
   if (typed.given.has('help')) return help(typed.short.has('help'), SERVICE);
-  const { name, print } = load({ ...OTHERS, options: OWN }, typed, {}).values;
+  const { name, print } = own(typed);
   if (verb === 'install') return { command: verb, name, print, ...installation(typed, environment) };
   if (print) throw usageError(`could not use '--print' with 'service ${verb}'`, `${SERVICE.name} install --print`);
   return { command: verb, name };
+}
+
+/** Not from a settings file: that one is the agent's. */
+function own(typed: Typed): { name: string; print: boolean } {
+  const given = new Map([...typed.given].filter(([name]) => name !== 'settings'));
+  return load({ ...OTHERS, options: OWN }, { ...typed, given }, {}).values;
 }
 
 function help(short: boolean, command: Command): ServiceCommand {

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { reasonOf, RcapError, usageError } from '../../errors.ts';
 import { type Installation, type Manager, needsExecutable, notInstalled, type Status } from './manager.ts';
 import { CA_FILE, SETTINGS_FILE } from './settings.ts';
-import { MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
+import { hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
 
 /** Credentials came with this version (Debian 11, RHEL 9, Ubuntu 22.04). */
 const OLDEST = 247;
@@ -39,7 +39,7 @@ function unitOf({ name, flags }: Installation, copied: boolean): string {
 }
 
 async function install(installation: Installation): Promise<string[]> {
-  const { name, files, executable } = installation;
+  const { name, flags, files, executable } = installation;
   unitOf(installation, true); // refuses what can't be
   if (executable === undefined) throw needsExecutable();
   return alone(() => {
@@ -48,6 +48,10 @@ async function install(installation: Installation): Promise<string[]> {
     const copy = copyOf(name);
     const copied = known !== undefined && markedCopy(known) === copy;
     if (!copied && executable !== copy && existsSync(copy)) throw taken(name, `${copy} is there, and not ours`);
+    const spool = spoolFolder(name);
+    const keepsSpool = known !== undefined && hasSpool(known);
+    if (flags.spoolDir !== undefined && !keepsSpool && existsSync(spool)) throw taken(name, `${spool} is there, and not ours`); // prettier-ignore
+    if (flags.spoolDir === undefined && keepsSpool) removeSpool(name);
     // The unit first: from then on `uninstall` knows what is ours.
     write(unitFile(name), unitOf(installation, copied || executable !== copy), 0o644);
     const folder = settingsFolder(name);
@@ -71,9 +75,9 @@ async function uninstall(name: string): Promise<string[]> {
       if (shown(name)['LoadState'] === 'not-found') throw notInstalled(name);
       throw taken(name, 'another service has it');
     }
-    // 'disable --now' also waits for the last packets.
+    // Waits until the last packets are delivered.
     systemctl('disable', '--now', `${name}.service`);
-    if (existsSync(spoolFolder(name))) systemctl('clean', '--what=state', `${name}.service`);
+    if (hasSpool(unit)) removeSpool(name);
     const copy = markedCopy(unit);
     if (copy !== undefined) rmSync(copy, { force: true });
     rmSync(settingsFolder(name), { recursive: true, force: true });
@@ -87,6 +91,11 @@ async function uninstall(name: string): Promise<string[]> {
     systemctl('daemon-reload');
     return [`service '${name}' is stopped and removed`];
   });
+}
+
+function removeSpool(name: string): void {
+  systemctl('stop', `${name}.service`);
+  systemctl('clean', '--what=state', `${name}.service`);
 }
 
 async function start(name: string): Promise<void> {
@@ -109,7 +118,7 @@ function status(name: string): Promise<Status> {
     running
       ? `since ${is['ActiveEnterTimestamp']}, process ${is['MainPID']}`
       : `${is['ActiveState']} (${is['Result']})`,
-    `${is['UnitFileState'] === 'enabled' ? 'starts' : 'does not start'} with the system; started again ${is['NRestarts']} times after failures`,
+    `${is['UnitFileState'] === 'enabled' ? 'starts' : 'does not start'} with the system; restarts after failures: ${is['NRestarts']}`,
   ];
   const last = lastLine(name);
   if (last) lines.push(`last line: ${last}`);
@@ -136,8 +145,7 @@ function shown(name: string): Record<string, string> {
 function lastLine(name: string): string {
   try {
     return run('journalctl', [
-      '--unit',
-      `${name}.service`,
+      `_SYSTEMD_UNIT=${name}.service`,
       '--lines=1',
       '--output=cat',
       '--no-pager',

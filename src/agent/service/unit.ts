@@ -25,6 +25,8 @@ export const markedCopy = (unit: string): string | undefined => /^\[X-rcap\]\nCo
 export const spoolFolder = (name: string): string => `/var/lib/${name}`;
 
 type FromFlags = Pick<UnitParts, 'hasCa' | 'spools' | 'stopWithinMs' | 'ends'>;
+export const hasSpool = (unit: string): boolean => /^StateDirectory=/m.test(unit);
+
 export const unitParts = (flags: AgentFlags): FromFlags => ({
   hasCa: flags.ca !== undefined,
   spools: flags.spoolDir !== undefined,
