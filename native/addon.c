@@ -259,5 +259,6 @@ NAPI_MODULE_INIT() {
   js_set(env, exports, "BLOCK_HEAD", js_number(env, BLOCK_HEAD));
   js_set(env, exports, "MAX_SNAPLEN", js_number(env, MAX_SNAPLEN));
   js_set(env, exports, "BLOCK_BYTES", js_number(env, BLOCK_BYTES));
+  addon_system(env, exports);
   return exports;
 }

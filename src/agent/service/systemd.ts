@@ -1,10 +1,11 @@
 /** Services of systemd: a unit in /etc/systemd/system, settings in /etc/rcap/NAME, a copy of the agent in /usr/local/bin. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'; // prettier-ignore
-import { createServer } from 'node:net';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { reasonOf, RcapError, usageError } from '../../errors.ts';
+import { alone } from './alone.ts';
 import { type Installation, type Manager, needsExecutable, notInstalled, type Status } from './manager.ts';
+import { replace, writeWhole } from './replace.ts';
 import { CA_FILE, SETTINGS_FILE } from './settings.ts';
 import { hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
 
@@ -42,7 +43,7 @@ async function install(installation: Installation): Promise<string[]> {
   const { name, flags, files, executable } = installation;
   unitOf(installation, true); // refuses what can't be
   if (executable === undefined) throw needsExecutable();
-  return alone(() => {
+  return asRoot(() => {
     const known = ourUnit(name);
     if (known === undefined && shown(name)['LoadState'] !== 'not-found') throw taken(name, 'another service has it');
     const copy = copyOf(name);
@@ -53,13 +54,13 @@ async function install(installation: Installation): Promise<string[]> {
     if (flags.spoolDir !== undefined && !keepsSpool && existsSync(spool)) throw taken(name, `${spool} is there, and not ours`); // prettier-ignore
     if (flags.spoolDir === undefined && keepsSpool) removeSpool(name);
     // The unit first: from then on `uninstall` knows what is ours.
-    write(unitFile(name), unitOf(installation, copied || executable !== copy), 0o644);
+    writeWhole(unitFile(name), unitOf(installation, copied || executable !== copy), 0o644);
     const folder = settingsFolder(name);
     mkdirSync(dirname(folder), { recursive: true, mode: 0o755 });
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    write(join(folder, SETTINGS_FILE), files.settings, 0o600);
+    writeWhole(join(folder, SETTINGS_FILE), files.settings, 0o600);
     if (files.ca === undefined) rmSync(join(folder, CA_FILE), { force: true });
-    else write(join(folder, CA_FILE), files.ca, 0o600);
+    else writeWhole(join(folder, CA_FILE), files.ca, 0o600);
     if (executable !== copy) replace(copy, (unfinished) => copyFileSync(executable, unfinished), 0o755);
     systemctl('daemon-reload');
     systemctl('enable', `${name}.service`);
@@ -69,7 +70,7 @@ async function install(installation: Installation): Promise<string[]> {
 }
 
 async function uninstall(name: string): Promise<string[]> {
-  return alone(() => {
+  return asRoot(() => {
     const unit = ourUnit(name);
     if (unit === undefined) {
       if (shown(name)['LoadState'] === 'not-found') throw notInstalled(name);
@@ -99,10 +100,10 @@ function removeSpool(name: string): void {
 }
 
 async function start(name: string): Promise<void> {
-  return alone(() => control('start', name));
+  return asRoot(() => control('start', name));
 }
 async function stop(name: string): Promise<void> {
-  return alone(() => control('stop', name));
+  return asRoot(() => control('stop', name));
 }
 function control(verb: string, name: string): void {
   if (ourUnit(name) === undefined) throw notInstalled(name);
@@ -159,51 +160,14 @@ function lastLine(name: string): string {
 const taken = (name: string, reason: string): RcapError =>
   new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint: 'choose another: --name NAME' });
 
-// ---- files: whole or not at all ----------------------------------------------------------------------------------------
-
-const write = (path: string, text: string, mode: number): void =>
-  replace(path, (unfinished) => writeFileSync(unfinished, text, { mode, flag: 'wx' }), mode);
-
-/** By another name first: who reads it meanwhile has the old file or the new one, and a running program can be replaced. */
-function replace(path: string, make: (unfinished: string) => void, mode: number): void {
-  const unfinished = `${path}.new`;
-  try {
-    rmSync(unfinished, { force: true });
-    make(unfinished);
-    chmodSync(unfinished, mode);
-    renameSync(unfinished, path);
-  } catch (e) {
-    rmSync(unfinished, { force: true });
-    throw new RcapError('SERVICE', `could not write '${path}': ${reasonOf(e)}`, { cause: e });
-  }
-}
-
 // ---- systemd -----------------------------------------------------------------------------------------------------------
 
-/** One at a time on a host; the kernel ends the socket with its process. */
-async function alone<T>(act: () => T): Promise<T> {
+async function asRoot<T>(act: () => T): Promise<T> {
   needsSystemd();
   if (process.getuid?.() !== 0) {
-    throw new RcapError('SERVICE', 'could not change a service: only root may', {
-      hint: 'sudo rcap-agent service …',
-    });
+    throw new RcapError('SERVICE', 'could not change a service: only root may', { hint: 'sudo rcap-agent service …' });
   }
-  const lock = createServer();
-  try {
-    await new Promise<void>((resolve, reject) => {
-      lock.once('error', reject).listen('\0rcap-agent-service', resolve);
-    });
-  } catch (e) {
-    throw new RcapError('SERVICE', 'could not change a service: another rcap-agent service command is at work', {
-      hint: 'try again when it is done',
-      cause: e,
-    });
-  }
-  try {
-    return act();
-  } finally {
-    lock.close();
-  }
+  return alone(act);
 }
 
 function needsSystemd(): void {
