@@ -5,11 +5,12 @@ import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { manageService } from './agent/service/command.ts';
 import { readServiceFlags } from './agent/service/flags.ts';
+import { runService } from './agent/service/windows-run.ts';
 import { writeAll } from './agent/write.ts';
 import { exit, isPackaged, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
-import { exitCodeOf } from './errors.ts';
+import { exitCodeOf, RcapError } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
 import { Log } from './log.ts';
 import { VERSION } from './version.ts';
@@ -34,6 +35,11 @@ async function main(argv: string[]): Promise<number> {
 async function service(argv: string[]): Promise<number> {
   const action = readServiceFlags(argv, process.env);
   if (action.command === 'help') return print(action.text);
+  if (action.command === 'run') {
+    const addon = loadAddon();
+    if (!addon.services) throw new RcapError('SERVICE', 'could not run as a service: only Windows starts one so');
+    return runService(addon.services, action.name, action.folder, (flags, log) => capture(flags, addon, log));
+  }
   const log = new Log(PROGRAM);
   const executable = isPackaged() ? process.execPath : undefined;
   return manageService(action, executable, print, (message) => log.info(message));

@@ -1,11 +1,13 @@
 /** `rcap-agent service VERB`: from its flags to an exit code. */
+import { loadAddon } from '../../capture/addon.ts';
 import { RcapError } from '../../errors.ts';
 import type { ServiceCommand } from './flags.ts';
 import type { Manager, Status } from './manager.ts';
 import { serviceFiles } from './settings.ts';
 import { systemd } from './systemd.ts';
+import { windows } from './windows.ts';
 
-type Action = Exclude<ServiceCommand, { command: 'help' }>;
+type Action = Exclude<ServiceCommand, { command: 'help' | 'run' }>;
 
 /** As systemctl and the init scripts before it say it. */
 const EXIT_CODES: Record<Status['state'], number> = { running: 0, 'not running': 3, 'not installed': 4 };
@@ -45,7 +47,9 @@ export async function manageService(
 
 function managerOf(platform: NodeJS.Platform): Manager {
   if (platform === 'linux') return systemd;
-  throw new RcapError('SERVICE', `could not manage services: there is no way to on ${platform} yet`, {
+  const { services } = loadAddon();
+  if (services) return windows(services);
+  throw new RcapError('SERVICE', `could not manage services: not on ${platform} yet`, {
     hint: 'services are for Linux with systemd, and for Windows',
   });
 }

@@ -65,20 +65,25 @@ export type Given = ReadonlyMap<string, readonly string[]>;
 export type ServiceCommand =
   | { command: 'help'; text: string }
   | { command: 'install'; name: string; print: boolean; flags: AgentFlags; given: Given }
-  | { command: Exclude<Verb, 'install'>; name: string };
+  | { command: Exclude<Verb, 'install'>; name: string }
+  /** What Windows' service manager starts; not for people, so no help says it. */
+  | { command: 'run'; name: string; folder: string };
 
 /** `argv` from after the word `service` on. */
 export function readServiceFlags(argv: readonly string[], environment: Environment): ServiceCommand {
   const [word, ...rest] = argv;
   if (word === '--help' || word === '-h') return help(word === '-h', SERVICE);
+  const [name, folder] = rest;
+  if (word === 'run' && name !== undefined && folder !== undefined) return { command: 'run', name, folder };
   const verb = VERBS.find((v) => v === word);
   if (verb === undefined) throw unknownVerb(word);
   const typed = parse(verb === 'install' ? INSTALL : { ...OTHERS, name: `${SERVICE.name} ${verb}` }, rest);
   if (typed.given.has('help')) return help(typed.short.has('help'), SERVICE);
-  const { name, print } = own(typed);
-  if (verb === 'install') return { command: verb, name, print, ...installation(typed, environment) };
-  if (print) throw usageError(`could not use '--print' with 'service ${verb}'`, `${SERVICE.name} install --print`);
-  return { command: verb, name };
+  const service = own(typed);
+  if (verb === 'install') return { command: verb, ...service, ...installation(typed, environment) };
+  if (service.print)
+    throw usageError(`could not use '--print' with 'service ${verb}'`, `${SERVICE.name} install --print`);
+  return { command: verb, name: service.name };
 }
 
 /** Not from a settings file: that one is the agent's. */

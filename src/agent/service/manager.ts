@@ -37,3 +37,6 @@ export const needsExecutable = (): RcapError =>
   new RcapError('SERVICE', 'could not install a service: this agent runs from its source', {
     hint: 'npm run package, and install with the executable in dist/',
   });
+
+export const taken = (name: string, reason: string): RcapError =>
+  new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint: 'choose another: --name NAME' });

@@ -11,6 +11,11 @@ export const STOP_WITHIN_MS = 30_000;
 /** Names of files in the service's own folder, and of systemd's credentials. */
 export const SETTINGS_FILE = 'settings.json';
 export const CA_FILE = 'ca.pem';
+export const LOG_FILE = 'agent.log';
+
+/** Exit codes beside 0 after which a service isn't started again: wrong options stay wrong, a limit that was reached is one. */
+export const finalCodes = ({ count, bytes, durationMs }: AgentFlags): number[] =>
+  count === undefined && bytes === undefined && durationMs === undefined ? [2] : [2, 3];
 
 export interface ServiceFiles {
   /** JSON as `--settings` reads it. */

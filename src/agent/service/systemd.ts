@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } 
 import { dirname, join } from 'node:path';
 import { reasonOf, RcapError, usageError } from '../../errors.ts';
 import { alone } from './alone.ts';
-import { type Installation, type Manager, needsExecutable, notInstalled, type Status } from './manager.ts';
+import { type Installation, type Manager, needsExecutable, notInstalled, type Status, taken } from './manager.ts';
 import { replace, writeWhole } from './replace.ts';
 import { CA_FILE, SETTINGS_FILE } from './settings.ts';
 import { hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
@@ -156,9 +156,6 @@ function lastLine(name: string): string {
     return ''; // not everybody may read the journal
   }
 }
-
-const taken = (name: string, reason: string): RcapError =>
-  new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint: 'choose another: --name NAME' });
 
 // ---- systemd -----------------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,16 @@ const PARTS: UnitParts = {
   hasCa: false,
   spools: false,
   stopWithinMs: undefined,
-  ends: false,
+  finalCodes: [2],
 };
-const EVERYTHING: UnitParts = { ...PARTS, name: 'web-1', hasCa: true, spools: true, stopWithinMs: 90_500, ends: true };
+const EVERYTHING: UnitParts = {
+  ...PARTS,
+  name: 'web-1',
+  hasCa: true,
+  spools: true,
+  stopWithinMs: 90_500,
+  finalCodes: [2, 3],
+};
 
 test('systemd finds nothing wrong with a unit, and little exposed', { skip: lacks('systemd-analyze') }, (t) => {
   const folder = temporaryFolder(t);

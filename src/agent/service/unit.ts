@@ -1,6 +1,6 @@
 /** The systemd unit of a service: one capability, one user that exists while it runs, nothing else of the system. */
 import type { AgentFlags } from '../flags.ts';
-import { CA_FILE, SETTINGS_FILE, STOP_WITHIN_MS } from './settings.ts';
+import { CA_FILE, finalCodes, SETTINGS_FILE, STOP_WITHIN_MS } from './settings.ts';
 
 export interface UnitParts {
   name: string;
@@ -13,8 +13,8 @@ export interface UnitParts {
   /** It keeps a spool folder: systemd's state folder of that name. */
   spools: boolean;
   stopWithinMs: number | undefined;
-  /** It ends by itself, by a count, a size or a time. */
-  ends: boolean;
+  /** Exit codes beside 0 after which it isn't started again. */
+  finalCodes: number[];
 }
 
 /** In a unit that we wrote: which executable is ours to remove. systemd passes over sections that begin with X-. */
@@ -24,18 +24,18 @@ export const markedCopy = (unit: string): string | undefined => /^\[X-rcap\]\nCo
 /** Where systemd puts the spool of a service, and the only place that it lets the service write to. */
 export const spoolFolder = (name: string): string => `/var/lib/${name}`;
 
-type FromFlags = Pick<UnitParts, 'hasCa' | 'spools' | 'stopWithinMs' | 'ends'>;
+type FromFlags = Pick<UnitParts, 'hasCa' | 'spools' | 'stopWithinMs' | 'finalCodes'>;
 export const hasSpool = (unit: string): boolean => /^StateDirectory=/m.test(unit);
 
 export const unitParts = (flags: AgentFlags): FromFlags => ({
   hasCa: flags.ca !== undefined,
   spools: flags.spoolDir !== undefined,
   stopWithinMs: flags.stopWithinMs,
-  ends: flags.count !== undefined || flags.bytes !== undefined || flags.durationMs !== undefined,
+  finalCodes: finalCodes(flags),
 });
 
 export function unitText(parts: UnitParts): string {
-  const { name, executable, copied, folder, hasCa, spools, stopWithinMs = STOP_WITHIN_MS, ends } = parts;
+  const { name, executable, copied, folder, hasCa, spools, stopWithinMs = STOP_WITHIN_MS } = parts;
   const given = '${CREDENTIALS_DIRECTORY}';
   const start = [
     executable,
@@ -59,7 +59,7 @@ ExecStart=${start.join(' ')}
 ${[SETTINGS_FILE, ...(hasCa ? [CA_FILE] : [])].map((file) => `LoadCredential=${file}:${folder}/${file}`).join('\n')}
 # A capture that ended as it was told to (limits, the collector's order) is over; wrong options stay wrong.
 Restart=on-failure
-RestartPreventExitStatus=2${ends ? ' 3' : ''}
+RestartPreventExitStatus=${parts.finalCodes.join(' ')}
 RestartSec=5s
 # At SIGTERM the agent delivers what it has for ${Math.ceil(stopWithinMs / 1000)} s at most.
 KillSignal=SIGTERM
