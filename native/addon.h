@@ -45,4 +45,7 @@ napi_value addon_set_filter(napi_env env, napi_callback_info info);
 napi_value addon_stats(napi_env env, napi_callback_info info);
 napi_value addon_stop(napi_env env, napi_callback_info info);
 
+// In each system's folder: adds what only that system has.
+void addon_system(napi_env env, napi_value exports);
+
 #endif

@@ -28,7 +28,7 @@
         [
           "OS=='linux'",
           {
-            "sources": ["linux/wake.c", "linux/intake.c", "linux/input.c", "linux/link_address.c", "linux/stat.c"],
+            "sources": ["linux/wake.c", "linux/intake.c", "linux/input.c", "linux/link_address.c", "linux/stat.c", "linux/system.c", "posix/addon_system.c"],
             "include_dirs": ["<(libpcap)/source"],
             "defines": ["_GNU_SOURCE"],
             "cflags": ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-ffunction-sections"],

@@ -46,6 +46,8 @@ export interface Interface {
   /** Position in the list, from 1: what `-i NUMBER` means. */
   number: number;
   name: string;
+  /** What the system's settings call it (Windows: "Ethernet", "Wi-Fi"), where it has such a name. */
+  friendlyName?: string;
   description?: string;
   addresses: InterfaceAddress[];
   up: boolean;
@@ -56,9 +58,11 @@ export interface Interface {
   connection: 'unknown' | 'connected' | 'disconnected' | 'not-applicable';
 }
 
-/** libpcap's own version text. */
+/** libpcap's own version text; on Windows with that of Npcap. */
 export function version(): string;
-/** Interfaces that could be captured on, in libpcap's order (the best first). */
+/** What a live capture needs and this machine doesn't have (Windows: Npcap), in words; undefined when all is there. */
+export function missing(): string | undefined;
+/** Interfaces that could be captured on, in libpcap's order (the best first); without Npcap those that Windows knows. */
 export function interfaces(): Interface[];
 /**
  * Compiles a filter for a link type (LINKTYPE_ value, as in files) and throws it away; off the event loop, since libpcap
@@ -170,3 +174,40 @@ export interface Session {
 }
 /** Opens on a thread of its own and returns at once; what goes wrong comes as onEnd(error), before any onCapture. */
 export function open(pool: Pool, options: OpenOptions, handlers: Handlers): Session;
+
+/** A code of Windows' own (winerror.h); 0 for success. */
+export type WindowsError = number;
+
+/** Windows' services. Functions that name one fail with 1060 when there is no such service. */
+export interface Services {
+  /** 5 when this user may not install services. */
+  permitted(): WindowsError;
+  /** Makes one that starts with the system, and 5 s after it crashed. `command` is a whole command line, quoted. */
+  create(name: string, description: string, command: string): WindowsError;
+  remove(name: string): WindowsError;
+  /** Both return before it is done: `query` tells. */
+  start(name: string): WindowsError;
+  stop(name: string): WindowsError;
+  query(name: string): WindowsError | ServiceState;
+  /** Makes the folder, or makes it so: only the system and administrators may look into it. Its parent must exist. */
+  privateFolder(path: string): WindowsError;
+  /** What an error code means. */
+  words(error: WindowsError): string;
+  /**
+   * Turns this process into the service that the manager has started. 'start' comes once, 'stop' when it is to end,
+   * 'failed' with the code when no manager started this process.
+   */
+  run(name: string, onEvent: (event: 'start' | 'stop' | 'failed', error: WindowsError) => void): WindowsError;
+  /** Tells the manager: 1 stopped (with the process's exit code), 3 stopping, 4 running; how long it may take. */
+  report(state: number, exitCode: number, waitMs: number): void;
+}
+export interface ServiceState {
+  /** 1 stopped, 2 starting, 3 stopping, 4 running. */
+  state: number;
+  /** 0 when there is none. */
+  process: number;
+  exitCode: WindowsError;
+  command: string;
+}
+/** On Windows only. */
+export const services: Services | undefined;

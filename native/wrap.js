@@ -31,6 +31,32 @@ function flag(what, value) {
   return value;
 }
 
+/** Windows' services: only Windows has them. */
+function services(system) {
+  const named = (act) => (value) => act(name('name', value));
+  return {
+    permitted: system.permitted,
+    create: (service, description, command) =>
+      system.create(name('name', service), text('description', description), name('command', command)),
+    remove: named(system.remove),
+    start: named(system.start),
+    stop: named(system.stop),
+    query: named(system.query),
+    privateFolder: (path) => system.privateFolder(name('path', path)),
+    words: (error) => system.words(whole('error', error, 0, 0xffffffff)),
+    run(service, onEvent) {
+      if (typeof onEvent !== 'function') refuse('onEvent must be a function', onEvent);
+      return system.run(name('name', service), (event, error) => onEvent(event, error));
+    },
+    report: (state, exitCode, waitMs) =>
+      system.report(
+        whole('state', state, 1, 7),
+        whole('exitCode', exitCode, 0, 255),
+        whole('waitMs', waitMs, 0, 0x7fffffff),
+      ),
+  };
+}
+
 module.exports = function wrap(binding) {
   const { BLOCK_HEAD, MAX_SNAPLEN, BLOCK_BYTES } = binding;
 
@@ -120,6 +146,7 @@ module.exports = function wrap(binding) {
     MAX_SNAPLEN,
     BLOCK_BYTES,
     version: binding.version,
+    missing: binding.missing,
     interfaces: binding.interfaces,
     compile: (filter, linkType, snaplen) =>
       binding.compile(
@@ -129,6 +156,7 @@ module.exports = function wrap(binding) {
       ),
     linkTypeName: (linkType) => binding.linkTypeName(whole('linkType', linkType, 0, 0xffff)),
     linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),
+    services: binding.services && services(binding.services),
     exit: (code) => binding.exit(whole('code', code, 0, 255)),
     createPool: (blocks) => new Pool(blocks),
     open: (pool, given, handlers) => new Session(pool, given, handlers),

@@ -151,3 +151,4 @@ build_addon() {
 [ -x "$node_folder/bin/node" ] || fail "no Node in $node_folder" 'sh scripts/setup.sh'
 build_libpcap
 build_addon
+if [ "${1:-}" = all ]; then sh "$root/scripts/native-win32.sh"; fi

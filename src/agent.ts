@@ -4,11 +4,14 @@ import { ownSettings } from './agent/own-stamp.ts';
 import { makePlan, proxyWords } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
+import { manageService } from './agent/service/command.ts';
+import { readServiceFlags } from './agent/service/flags.ts';
+import { runService } from './agent/service/windows-run.ts';
 import { writeAll } from './agent/write.ts';
-import { exit, loadAddon } from './capture/addon.ts';
+import { exit, isPackaged, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
-import { exitCodeOf } from './errors.ts';
+import { exitCodeOf, RcapError } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
 import { Log } from './log.ts';
 import { VERSION } from './version.ts';
@@ -16,6 +19,7 @@ import { VERSION } from './version.ts';
 const PROGRAM = 'rcap-agent';
 
 async function main(argv: string[]): Promise<number> {
+  if (argv[0] === 'service') return service(argv.slice(1));
   const command = readAgentFlags(argv, process.env, ownSettings);
   if (command.command === 'help' || command.command === 'show-settings') return print(command.text);
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
@@ -27,6 +31,19 @@ async function main(argv: string[]): Promise<number> {
     log.error(e);
     return exitCodeOf(e);
   }
+}
+
+async function service(argv: string[]): Promise<number> {
+  const action = readServiceFlags(argv, process.env, ownSettings);
+  if (action.command === 'help') return print(action.text);
+  if (action.command === 'run') {
+    const addon = loadAddon();
+    if (!addon.services) throw new RcapError('SERVICE', 'could not run as a service: only Windows starts one so');
+    return runService(addon.services, action.name, action.folder, (flags, log) => capture(flags, addon, log));
+  }
+  const log = new Log(PROGRAM);
+  const executable = isPackaged() ? process.execPath : undefined;
+  return manageService(action, executable, print, (message) => log.info(message));
 }
 
 function print(text: string): number {
@@ -73,20 +90,26 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
     const packets = plural(unacknowledged(run.ledger), 'not yet acknowledged');
     log.warning(`${packets}; send the signal again (Ctrl-C) to give up`);
   };
+  const giveUp = () => {
+    log.warning('giving up: what is not acknowledged is lost');
+    run.giveUp();
+  };
+  let late: NodeJS.Timeout | undefined;
   const release = onSignals((signal, again) => {
     if (again) {
-      log.warning('giving up: what is not acknowledged is lost');
-      run.giveUp();
+      giveUp();
     } else {
       log.debug(`${signal}: sending what is captured`);
       run.stop('stopped');
       stopped = true;
       remind();
+      if (flags.stopWithinMs !== undefined) late = setTimeout(giveUp, flags.stopWithinMs);
     }
   });
   try {
     return conclude(await run.run(), log, flags);
   } finally {
+    clearTimeout(late);
     release();
     view.clear();
   }

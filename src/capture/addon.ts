@@ -14,6 +14,9 @@ import type { Addon } from './source.ts';
 /** The asset's name, as scripts/package.ts puts it in. */
 export const ADDON_ASSET = 'node-pcap-native.node';
 
+/** Whether this is the executable, and not its source. */
+export const isPackaged = (): boolean => sea.isSea();
+
 let loaded: Addon | undefined;
 
 export function loadAddon(): Addon {

@@ -58,6 +58,7 @@ test('with a server alone, everything has its default', () => {
     noProxy: [],
     source: undefined,
     giveUpMs: undefined,
+    stopWithinMs: undefined,
     maxRate: undefined,
     spoolBytes: 64 * 2 ** 20,
     spoolDir: undefined,

@@ -223,6 +223,17 @@ const OPTIONS = [
     defaultWords: 'each server is tried once at the start; after the first connection, for ever',
   },
   {
+    name: 'stop-within',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1,
+    max: MAX_TIMER_MS,
+    group: COLLECTOR,
+    help: 'after a signal, deliver what is captured for this long at most',
+    more: 'What is not acknowledged by then is lost, and counted.',
+    defaultWords: 'until all is delivered, or a second signal; a service has 30s',
+  },
+  {
     name: 'max-rate',
     kind: 'rate',
     value: 'SIZE/s',
@@ -311,6 +322,7 @@ export const AGENT = {
   rcap-agent --server ir.corp:9000 --pin sha256/... --token-file token --count 100000
   rcap-agent --server ir.corp -i eth0 -i eth1 --duration 10m not port 22
   rcap-agent -D
+  rcap-agent service --help
 
 Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
 ended it with packets captured (the numbers are printed).`,
@@ -345,6 +357,7 @@ export interface AgentFlags {
   /** An IPv4 or IPv6 address. */
   source: string | undefined;
   giveUpMs: number | undefined;
+  stopWithinMs: number | undefined;
   /** Bytes a second. */
   maxRate: number | undefined;
   spoolBytes: number;
@@ -355,7 +368,11 @@ export interface AgentFlags {
   quiet: boolean;
   json: boolean;
 }
-export type AgentCommand = { command: 'help' | 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
+export type AgentCommand =
+  | { command: 'help'; text: string }
+  | { command: 'show-settings'; text: string }
+  | { command: 'version' }
+  | AgentFlags;
 
 /** `argv` without the program's name; `stamp` reads what is packed into the executable, if something is. */
 export function readAgentFlags(
@@ -367,16 +384,31 @@ export function readAgentFlags(
   if (typed.given.has('help'))
     return { command: 'help', text: typed.short.has('help') ? shortHelp(AGENT) : fullHelp(AGENT) };
   if (typed.given.has('version')) return { command: 'version' };
-  const stamped = stamp();
+  const { flags, meant } = checkAgentFlags(typed, environment, stamp());
+  return meant.values['show-settings']
+    ? { command: 'show-settings', text: showSettings(AGENT, meant, meant.values.json) }
+    : flags;
+}
+
+/** As meant, and what was meant in the texts that were given. Throws when the options don't fit together. */
+export function checkAgentFlags(
+  typed: Typed,
+  environment: Environment,
+  stamped: Settings | undefined,
+): { flags: AgentFlags; meant: MeantAgent } {
   const meant = load(AGENT, typed, environment, stamped);
   const filter = filterOf(meant, typed.words);
   checkTogether(meant, typed.words.length > 0);
   checkPin(meant, stamped?.['pin']?.[0]);
-  const { values } = meant;
-  if (values['show-settings']) {
-    if (typed.words.length > 0) [meant.texts.set('filter', [filter]), meant.origins.set('filter', 'flag')];
-    return { command: 'show-settings', text: showSettings(AGENT, meant, values.json) };
+  if (typed.words.length > 0) {
+    meant.texts.set('filter', [filter]);
+    meant.origins.set('filter', 'flag');
   }
+  return { flags: agentFlags(meant, filter), meant };
+}
+
+function agentFlags(meant: MeantAgent, filter: string): AgentFlags {
+  const { values } = meant;
   return {
     command: 'run',
     interfaces: values.interface,
@@ -400,6 +432,7 @@ export function readAgentFlags(
     noProxy: noProxyOf(meant),
     source: values.source,
     giveUpMs: values['give-up'],
+    stopWithinMs: values['stop-within'],
     maxRate: values['max-rate'],
     spoolBytes: values.spool,
     spoolDir: values['spool-dir'],
@@ -441,6 +474,7 @@ const SEND_ONLY = [
   'no-proxy',
   'source',
   'give-up',
+  'stop-within',
   'max-rate',
   'spool',
   'spool-dir',

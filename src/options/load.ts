@@ -57,8 +57,10 @@ export function load<const Options extends readonly Option[]>(
   const texts = new Map<string, string[]>();
   for (const option of command.options) {
     const source = sourceOf(option, typed, environment, settings, file, stamp);
-    if (source) origins.set(option.name, source.origin);
-    if (source) texts.set(option.name, source.texts);
+    if (source) {
+      origins.set(option.name, source.origin);
+      texts.set(option.name, source.texts);
+    }
     values[option.name] = meaningOf(option, source);
   }
   return { values: values as Values<Options>, origins, texts };

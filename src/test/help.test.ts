@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { AGENT } from '../options/agent.ts';
+import { SERVICE } from '../agent/service/flags.ts';
 import { COLLECTOR_COMMANDS } from '../collector/flags.ts';
 import { fullHelp, markdownHelp, shortHelp } from '../options/help.ts';
 import type { Command } from '../options/table.ts';
 
-const commands: Command[] = [AGENT, ...Object.values<Command>(COLLECTOR_COMMANDS)];
+const commands: Command[] = [AGENT, SERVICE, ...Object.values<Command>(COLLECTOR_COMMANDS)];
 
 for (const command of commands) {
   test(`${command.name}: every option is in every help text`, () => {

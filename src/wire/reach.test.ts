@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { test, type TestContext } from 'node:test';
-import { addressesOf, reach, refuseSource } from './reach.ts';
+import { refuseSource } from '../options/refuse.ts';
+import { addressesOf, reach } from './reach.ts';
 
 const never = new AbortController().signal;
 

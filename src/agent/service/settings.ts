@@ -1,0 +1,62 @@
+/** What a service is told at its start: a settings file, which only administrators may read since a token may be in it. */
+import { readFileSync } from 'node:fs';
+import { reasonOf, RcapError } from '../../errors.ts';
+import { AGENT, type AgentFlags } from '../../options/agent.ts';
+import type { Given } from './flags.ts';
+
+/** At the end a service waits this long for its collector, where nobody said otherwise: the system's end must not hang on it. */
+const STOP_WITHIN = '30s';
+export const STOP_WITHIN_MS = 30_000;
+
+/** Names of files in the service's own folder, and of systemd's credentials. */
+export const SETTINGS_FILE = 'settings.json';
+export const CA_FILE = 'ca.pem';
+export const LOG_FILE = 'agent.log';
+
+/** Exit codes beside 0 after which a service isn't started again: wrong options stay wrong, a limit that was reached is one. */
+export const finalCodes = ({ count, bytes, durationMs }: AgentFlags): number[] =>
+  count === undefined && bytes === undefined && durationMs === undefined ? [2] : [2, 3];
+
+export interface ServiceFiles {
+  /** JSON as `--settings` reads it. */
+  settings: string;
+  /** The same for people's eyes. */
+  shown: string;
+  /** Certificates that the service trusts; it can't rely on reading the file that was named. */
+  ca: string | undefined;
+}
+
+/** Reads the files that hold token and CA, so that the service needs neither. */
+export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
+  const texts = new Map(given);
+  if (flags.stopWithinMs === undefined) texts.set('stop-within', [STOP_WITHIN]);
+  if (flags.tokenFile !== undefined) {
+    texts.delete('token-file');
+    texts.set('token', [read(flags.tokenFile, 'token file').trim()]);
+  }
+  // The service is told by a flag where its copy lies.
+  if (texts.delete('ca') && flags.ca === undefined) throw new Error('a CA was given, but not meant');
+  return {
+    settings: json(texts, false),
+    shown: json(texts, true),
+    ca: flags.ca === undefined ? undefined : read(flags.ca, 'CA file'),
+  };
+}
+
+function json(texts: Given, hideSecrets: boolean): string {
+  const entries = [...texts].map(([name, list]) => {
+    const option = AGENT.options.find((o) => o.name === name)!;
+    if (option.kind === 'flag') return [name, list[0] === 'true'];
+    const shown = hideSecrets && 'secret' in option ? list.map(() => '(hidden)') : list;
+    return [name, 'repeatable' in option ? shown : shown[0]];
+  });
+  return `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`;
+}
+
+function read(path: string, what: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (e) {
+    throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${reasonOf(e)}`, { cause: e });
+  }
+}

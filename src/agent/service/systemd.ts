@@ -1,0 +1,194 @@
+/** Services of systemd: a unit in /etc/systemd/system, settings in /etc/rcap/NAME, a copy of the agent in /usr/local/bin. */
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { reasonOf, RcapError, usageError } from '../../errors.ts';
+import { alone } from './alone.ts';
+import { type Installation, type Manager, needsExecutable, notInstalled, type Status, taken } from './manager.ts';
+import { replace, writeWhole } from './replace.ts';
+import { CA_FILE, SETTINGS_FILE } from './settings.ts';
+import { hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
+
+/** Credentials came with this version (Debian 11, RHEL 9, Ubuntu 22.04). */
+const OLDEST = 247;
+
+const unitFile = (name: string) => `/etc/systemd/system/${name}.service`;
+const settingsFolder = (name: string) => `/etc/rcap/${name}`;
+const copyOf = (name: string) => `/usr/local/bin/${name}`;
+
+export const systemd: Manager = { show, install, uninstall, start, stop, status };
+
+function show(installation: Installation): string {
+  const { name, files } = installation;
+  const folder = settingsFolder(name);
+  const parts: [string, string][] = [
+    [unitFile(name), unitOf(installation, installation.executable !== copyOf(name))],
+    [join(folder, SETTINGS_FILE), files.shown],
+  ];
+  if (files.ca !== undefined) parts.push([join(folder, CA_FILE), files.ca]);
+  return parts.map(([path, text]) => `# ${path}\n${text}`).join('\n');
+}
+
+function unitOf({ name, flags }: Installation, copied: boolean): string {
+  if (flags.spoolDir !== undefined && flags.spoolDir !== spoolFolder(name)) {
+    throw usageError(
+      `could not use '--spool-dir ${flags.spoolDir}': this service may write to ${spoolFolder(name)} only`,
+      `--spool-dir ${spoolFolder(name)}`,
+    );
+  }
+  return unitText({ name, executable: copyOf(name), copied, folder: settingsFolder(name), ...unitParts(flags) });
+}
+
+async function install(installation: Installation): Promise<string[]> {
+  const { name, flags, files, executable } = installation;
+  unitOf(installation, true); // refuses what can't be
+  if (executable === undefined) throw needsExecutable();
+  return asRoot(() => {
+    const known = ourUnit(name);
+    if (known === undefined && shown(name)['LoadState'] !== 'not-found') throw taken(name, 'another service has it');
+    const copy = copyOf(name);
+    const copied = known !== undefined && markedCopy(known) === copy;
+    if (!copied && executable !== copy && existsSync(copy)) throw taken(name, `${copy} is there, and not ours`);
+    const spool = spoolFolder(name);
+    const keepsSpool = known !== undefined && hasSpool(known);
+    if (flags.spoolDir !== undefined && !keepsSpool && existsSync(spool)) throw taken(name, `${spool} is there, and not ours`); // prettier-ignore
+    if (flags.spoolDir === undefined && keepsSpool) removeSpool(name);
+    // The unit first: from then on `uninstall` knows what is ours.
+    writeWhole(unitFile(name), unitOf(installation, copied || executable !== copy), 0o644);
+    const folder = settingsFolder(name);
+    mkdirSync(dirname(folder), { recursive: true, mode: 0o755 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    writeWhole(join(folder, SETTINGS_FILE), files.settings, 0o600);
+    if (files.ca === undefined) rmSync(join(folder, CA_FILE), { force: true });
+    else writeWhole(join(folder, CA_FILE), files.ca, 0o600);
+    if (executable !== copy) replace(copy, (unfinished) => copyFileSync(executable, unfinished), 0o755);
+    systemctl('daemon-reload');
+    systemctl('enable', `${name}.service`);
+    systemctl('restart', `${name}.service`);
+    return [`service '${name}' is installed and started; rcap-agent service status says how it fares`];
+  });
+}
+
+async function uninstall(name: string): Promise<string[]> {
+  return asRoot(() => {
+    const unit = ourUnit(name);
+    if (unit === undefined) {
+      if (shown(name)['LoadState'] === 'not-found') throw notInstalled(name);
+      throw taken(name, 'another service has it');
+    }
+    // Waits until the last packets are delivered.
+    systemctl('disable', '--now', `${name}.service`);
+    if (hasSpool(unit)) removeSpool(name);
+    const copy = markedCopy(unit);
+    if (copy !== undefined) rmSync(copy, { force: true });
+    rmSync(settingsFolder(name), { recursive: true, force: true });
+    try {
+      rmdirSync(dirname(settingsFolder(name)));
+    } catch {
+      // other services have theirs there
+    }
+    // Last: what is interrupted before can be done again.
+    rmSync(unitFile(name), { force: true });
+    systemctl('daemon-reload');
+    return [`service '${name}' is stopped and removed`];
+  });
+}
+
+function removeSpool(name: string): void {
+  systemctl('stop', `${name}.service`);
+  systemctl('clean', '--what=state', `${name}.service`);
+}
+
+async function start(name: string): Promise<void> {
+  return asRoot(() => control('start', name));
+}
+async function stop(name: string): Promise<void> {
+  return asRoot(() => control('stop', name));
+}
+function control(verb: string, name: string): void {
+  if (ourUnit(name) === undefined) throw notInstalled(name);
+  systemctl(verb, `${name}.service`);
+}
+
+function status(name: string): Promise<Status> {
+  needsSystemd();
+  if (ourUnit(name) === undefined) return Promise.resolve({ state: 'not installed', lines: [] });
+  const is = shown(name);
+  const running = is['ActiveState'] === 'active' || is['ActiveState'] === 'deactivating';
+  const lines = [
+    running
+      ? `since ${is['ActiveEnterTimestamp']}, process ${is['MainPID']}`
+      : `${is['ActiveState']} (${is['Result']})`,
+    `${is['UnitFileState'] === 'enabled' ? 'starts' : 'does not start'} with the system; restarts after failures: ${is['NRestarts']}`,
+  ];
+  const last = lastLine(name);
+  if (last) lines.push(`last line: ${last}`);
+  return Promise.resolve({ state: running ? 'running' : 'not running', lines });
+}
+
+/** The unit's text when it is one that we wrote. */
+function ourUnit(name: string): string | undefined {
+  try {
+    const text = readFileSync(unitFile(name), 'utf8');
+    return text.includes(`\n${MARK}\n`) ? text : undefined;
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new RcapError('SERVICE', `could not read '${unitFile(name)}': ${reasonOf(e)}`, { cause: e });
+  }
+}
+
+const PROPERTIES = 'LoadState,ActiveState,Result,ActiveEnterTimestamp,MainPID,UnitFileState,NRestarts';
+function shown(name: string): Record<string, string> {
+  const text = systemctl('show', `--property=${PROPERTIES}`, `${name}.service`);
+  return Object.fromEntries(text.split('\n').map((line) => line.split(/=(.*)/, 2))) as Record<string, string>;
+}
+
+function lastLine(name: string): string {
+  try {
+    return run('journalctl', [
+      `_SYSTEMD_UNIT=${name}.service`,
+      '--lines=1',
+      '--output=cat',
+      '--no-pager',
+      '--quiet',
+    ]).trim();
+  } catch {
+    return ''; // not everybody may read the journal
+  }
+}
+
+// ---- systemd -----------------------------------------------------------------------------------------------------------
+
+async function asRoot<T>(act: () => T): Promise<T> {
+  needsSystemd();
+  if (process.getuid?.() !== 0) {
+    throw new RcapError('SERVICE', 'could not change a service: only root may', { hint: 'sudo rcap-agent service …' });
+  }
+  return alone(act);
+}
+
+function needsSystemd(): void {
+  // Its own test of whether it runs this system: sd_booted(3).
+  if (!existsSync('/run/systemd/system')) {
+    throw new RcapError('SERVICE', 'could not manage services: this system was not started by systemd', {
+      hint: 'rcap-agent service install --print … shows a unit to adapt',
+    });
+  }
+  const version = Number(/\d+/.exec(run('systemctl', ['--version']))?.[0]);
+  if (version < OLDEST) {
+    throw new RcapError('SERVICE', `could not manage services: systemd ${version} has no credentials`, {
+      hint: `systemd ${OLDEST} or newer is needed`,
+    });
+  }
+}
+
+const systemctl = (...words: string[]): string => run('systemctl', ['--no-pager', '--quiet', ...words]);
+
+function run(program: string, words: string[]): string {
+  try {
+    return execFileSync(program, words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (e) {
+    const said = (e as { stderr?: string }).stderr?.trim() || reasonOf(e);
+    throw new RcapError('SERVICE', `could not run '${program} ${words.join(' ')}': ${said}`, { cause: e });
+  }
+}

@@ -1,0 +1,199 @@
+/** The agent as a service of a machine that systemd starts, from its installation to its removal. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { lacksMachine, Machine } from './machine.ts';
+import { cleaner, Collector, lacks, namespacePair, packetsIn, temporaryFolder, until } from './support.ts';
+
+const EXECUTABLE = fileURLToPath(new URL('../../dist/rcap-agent-linux-x64', import.meta.url));
+const SENDER = fileURLToPath(new URL('send_frames.py', import.meta.url));
+const skip =
+  lacksMachine ||
+  lacks('capinfos', 'python3', 'ip') ||
+  (!existsSync(EXECUTABLE) && 'needs the executables: npm run package');
+
+describe('the agent as a service of systemd', { skip }, () => {
+  const suite = cleaner();
+  const [here, there] = skip ? ([] as never) : namespacePair(suite);
+  const given = skip ? '' : temporaryFolder(suite);
+  let collector: Collector;
+  let machine: Machine;
+  let token: string;
+  let before: string;
+
+  /** Everything that an installation may leave. */
+  const traces = () =>
+    machine.ok(
+      'sh',
+      '-c',
+      'find /etc/rcap /etc/systemd/system /usr/local/bin /var/lib/private /var/lib/rcap-agent /tmp /var/tmp -xdev 2>&1 | grep -v systemd-private- | sort',
+    );
+  const agent = (...words: string[]) => machine.run('/given/rcap-agent', 'service', ...words);
+  const send = (count: number) =>
+    execFileSync('ip', ['netns', 'exec', there.name, 'python3', SENDER, there.interface, `${count}`, '100', '5000']);
+  const packets = () => collector.published().reduce((sum, file) => sum + packetsIn(file), 0);
+  const journal = (name = 'rcap-agent') => machine.ok('journalctl', '-u', name, '-o', 'cat', '--no-pager');
+  const listening = (times: number) =>
+    untilAsync(`${times} starts`, async () => ((await journal()).match(/listening on/g)?.length ?? 0) >= times);
+
+  test.before(async () => {
+    copyFileSync(EXECUTABLE, join(given, 'rcap-agent'));
+    collector = await Collector.start(suite, {
+      prefix: here.prefix,
+      flags: ['--rotate-age', '1s', '--rotate-idle', '1s'],
+    });
+    token = await collector.token('--host', 'served');
+    writeFileSync(join(given, 'token'), `${token}\n`, { mode: 0o600 });
+    machine = await Machine.boot(suite, here, given);
+    before = await traces();
+  });
+
+  const install = (...more: string[]) =>
+    agent('install', ...collector.address, '--token-file', '/given/token', '--host-name', 'served', '-i', here.interface, ...more, 'ether proto 0x88b5'); // prettier-ignore
+
+  test('what is wrong is refused before anything is written', async () => {
+    for (const [words, said] of [
+      [['install', '--server', 'x', '--pin', 'sha256/no'], /a pin is sha256/],
+      [['install', '--server', 'x', '--token-file', '/none'], /could not read token file '\/none'/],
+      [['install', '--server', 'x', '--spool-dir', '/data'], /may write to \/var\/lib\/rcap-agent only/],
+      [['install', '--server', 'x', '--name', 'systemd-journald'], /another service has it/],
+      [['uninstall', '--name', 'systemd-journald'], /another service has it/],
+      [['start'], /it is not installed/],
+      [['stop'], /it is not installed/],
+      [['uninstall'], /it is not installed/],
+    ] as [string[], RegExp][]) {
+      const end = await agent(...words);
+      assert.match(end.stderr, said, words.join(' '));
+      assert.notEqual(end.code, 0);
+    }
+    assert.equal((await agent('status')).code, 4);
+    assert.equal(await traces(), before);
+  });
+
+  test('it is installed, and its packets arrive', async () => {
+    const end = await install('--spool-dir', '/var/lib/rcap-agent');
+    assert.equal(end.code, 0, end.stderr);
+    await listening(1);
+    const status = await agent('status');
+    assert.equal(status.code, 0, status.stdout + status.stderr);
+    assert.match(status.stdout, /^rcap-agent: running\nsince .*, process \d+\nstarts with the system; .*\nlast line: /);
+    send(2000);
+    await until('2000 packets', () => packets() === 2000);
+  });
+
+  test('it has one capability, and nobody else can read its token', async () => {
+    const pid = (await machine.ok('systemctl', 'show', '--value', '--property=MainPID', 'rcap-agent')).trim();
+    const proc = await machine.ok('cat', `/proc/${pid}/status`);
+    assert.match(proc, /CapEff:\t0000000000002000\nCapBnd:\t0000000000002000/);
+    assert.match(proc, /NoNewPrivs:\t1\nSeccomp:\t2/);
+    assert.doesNotMatch(proc, /^Uid:\t0/m);
+    const open = await machine.ok(
+      'sh',
+      '-c',
+      `ps -ef; cat /etc/systemd/system/rcap-agent.service /proc/${pid}/environ; journalctl`,
+    );
+    assert.ok(!open.includes(token));
+    assert.match(await machine.ok('stat', '-c', '%a %u %n', '/etc/rcap/rcap-agent', '/etc/rcap/rcap-agent/settings.json'), /^700 0 .*\n600 0 /); // prettier-ignore
+    const other = await machine.run('setpriv', '--reuid', '65534', '--clear-groups', 'cat', '/etc/rcap/rcap-agent/settings.json'); // prettier-ignore
+    assert.match(other.stderr, /Permission denied/);
+    assert.ok((await machine.ok('cat', '/etc/rcap/rcap-agent/settings.json')).includes(token));
+  });
+
+  test('killed, it is started again', async () => {
+    await machine.ok('systemctl', 'kill', '--signal=KILL', 'rcap-agent');
+    await listening(2);
+    send(1000);
+    await until('3000 packets', () => packets() === 3000);
+    assert.match((await agent('status')).stdout, /restarts after failures: 1/);
+  });
+
+  test('stop delivers what is captured, start goes on', async () => {
+    send(500);
+    const stop = await agent('stop');
+    assert.equal(stop.code, 0, stop.stderr);
+    const status = await agent('status');
+    assert.equal(status.code, 3);
+    assert.match(status.stdout, /^rcap-agent: not running\ninactive \(success\)\n[^]*last line: rcap-agent: /);
+    assert.match(await journal(), /1500 packets sent, 1500 acknowledged/);
+    await until('3500 packets', () => packets() === 3500);
+    const manifests = collector.files().filter((f) => f.endsWith('.json'));
+    assert.ok(
+      manifests.some((f) => /"end": \{/.test(readFileSync(join(collector.captures, f), 'utf8'))),
+      'no end mark',
+    );
+    assert.equal((await agent('start')).code, 0);
+    await listening(3);
+  });
+
+  test('it is there after the system starts again', async () => {
+    await machine.reboot();
+    await untilAsync('it to run', async () => (await agent('status')).code === 0);
+    await untilAsync('a capture', async () => /listening on/.test(await journal()));
+    send(100);
+    await until('3600 packets', () => packets() === 3600);
+  });
+
+  test('installed again, also twice at once, it has the new settings', async () => {
+    const ends = await Promise.all([install('--count', '700'), install('--count', '700')]);
+    assert.ok(ends.some((end) => end.code === 0), ends.map((e) => e.stderr).join('')); // prettier-ignore
+    for (const end of ends.filter((e) => e.code !== 0)) assert.match(end.stderr, /another rcap-agent service command/);
+    await untilAsync('a capture', async () => /listening on[^]*listening on/.test(await journal()));
+    send(700);
+    await until('4300 packets', () => packets() === 4300);
+    // Done is done: it isn't started again.
+    await untilAsync('its end', async () => (await agent('status')).code === 3);
+  });
+
+  test('uninstall leaves nothing, and other services alone', async () => {
+    assert.equal((await install('--name', 'second')).code, 0);
+    const mine = await agent('uninstall');
+    assert.equal(mine.code, 0, mine.stderr);
+    assert.equal((await agent('status')).code, 4);
+    assert.equal((await agent('status', '--name', 'second')).code, 0);
+    assert.equal((await agent('uninstall', '--name', 'second')).code, 0);
+    assert.equal(await traces(), before);
+    assert.match((await agent('uninstall')).stderr, /it is not installed/);
+  });
+
+  test('an executable that was in its place before stays there', async () => {
+    await machine.ok('cp', '/given/rcap-agent', '/usr/local/bin/mine');
+    const taken = await install('--name', 'mine');
+    assert.match(taken.stderr, /'mine': \/usr\/local\/bin\/mine is there, and not ours/);
+    const own = ['service', 'install', '--name', 'mine', ...collector.address, '--token-file', '/given/token', '--host-name', 'served']; // prettier-ignore
+    await machine.ok('/usr/local/bin/mine', ...own);
+    assert.equal((await agent('status', '--name', 'mine')).code, 0);
+    await machine.ok('/usr/local/bin/mine', 'service', 'uninstall', '--name', 'mine');
+    await machine.ok('rm', '/usr/local/bin/mine');
+    assert.equal(await traces(), before);
+  });
+
+  test('a collector that is gone does not hold up the end of the service', async () => {
+    assert.equal((await install('--name', 'brief', '--stop-within', '1s')).code, 0);
+    await untilAsync('a capture', async () => /listening on/.test(await journal('brief')));
+    collector.kill('SIGSTOP');
+    send(100);
+    assert.equal((await agent('stop', '--name', 'brief')).code, 0);
+    assert.match(await journal('brief'), /giving up[^]*warning: 100 packets captured, but never acknowledged: lost/);
+    const status = await agent('status', '--name', 'brief');
+    assert.match(status.stdout, /^brief: not running\nfailed \(exit-code\)\n/);
+    assert.equal((await agent('uninstall', '--name', 'brief')).code, 0);
+    assert.equal(await traces(), before);
+  });
+
+  test('only root may', async () => {
+    const end = await machine.run('setpriv', '--reuid', '65534', '--clear-groups', '/given/rcap-agent', 'service', 'uninstall'); // prettier-ignore
+    assert.equal(end.code, 1);
+    assert.match(end.stderr, /only root may\n.*hint: sudo /);
+  });
+});
+
+async function untilAsync(what: string, condition: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 60_000;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`waited in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
