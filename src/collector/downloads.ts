@@ -19,8 +19,10 @@ import type { Link, Links } from './links.ts';
 /** How often it is looked whether there are links. */
 const LOOK_MS = 250;
 const MAX_CONNECTIONS = 64;
-/** Connections of one address within a minute; more are closed unheard. */
-const MAX_PER_MINUTE = 30;
+/** What one address may ask in vain within a minute; then its connections are closed unheard for the rest of it. */
+const MAX_REFUSED = 30;
+/** Addresses that are counted; beyond that all begin anew. */
+const MAX_ADDRESSES = 10_000;
 const MINUTE_MS = 60_000;
 /** To say what is wanted, TLS included. */
 const REQUEST_MS = 10_000;
@@ -46,7 +48,8 @@ export class Downloads {
   readonly #sockets = new Set<Socket>();
   /** Links that somebody fetches now. */
   readonly #busy = new Set<string>();
-  #recent = new Map<string, number>();
+  /** Refusals within this minute, by address. */
+  #refused = new Map<string, number>();
   #server: Server | undefined;
   #failed = false;
   #timers: NodeJS.Timeout[] = [];
@@ -57,7 +60,10 @@ export class Downloads {
 
   start(): void {
     this.#look();
-    this.#timers = [setInterval(() => this.#look(), LOOK_MS), setInterval(() => (this.#recent = new Map()), MINUTE_MS)];
+    this.#timers = [
+      setInterval(() => this.#look(), LOOK_MS),
+      setInterval(() => (this.#refused = new Map()), MINUTE_MS),
+    ];
   }
 
   stop(): void {
@@ -93,8 +99,13 @@ export class Downloads {
     this.#server = server;
     server.maxConnections = MAX_CONNECTIONS;
     server.on('connection', (socket: Socket) => this.#accepted(socket));
-    server.on('tlsClientError', (_e, socket) => socket.destroy());
-    server.on('clientError', (_e, socket) => socket.destroy());
+    server.on('error', (e) => this.#fail(e));
+    for (const event of ['tlsClientError', 'clientError'] as const) {
+      server.on(event, (_e: Error, socket: Socket) => {
+        this.#count(socket.remoteAddress);
+        socket.destroy();
+      });
+    }
     try {
       server.listen({ host: address.host, port: address.port });
       await once(server, 'listening');
@@ -122,17 +133,20 @@ export class Downloads {
   }
 
   #accepted(socket: Socket): void {
-    const peer = socket.remoteAddress ?? '?';
-    const before = this.#recent.get(peer) ?? 0;
-    this.#recent.set(peer, before + 1);
-    if (before === MAX_PER_MINUTE)
-      this.#options.log.warning(`links: too many connections from ${peer}: closed unheard`);
-    if (before >= MAX_PER_MINUTE) {
+    if ((this.#refused.get(socket.remoteAddress ?? '') ?? 0) >= MAX_REFUSED) {
       socket.destroy();
       return;
     }
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
+  }
+
+  #count(address = ''): void {
+    if (this.#refused.size >= MAX_ADDRESSES) this.#refused.clear();
+    const count = (this.#refused.get(address) ?? 0) + 1;
+    this.#refused.set(address, count);
+    if (count === MAX_REFUSED)
+      this.#options.log.warning(`links: ${address} is not heard for a minute: too many refusals`);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -144,6 +158,7 @@ export class Downloads {
         request.method === 'GET' || request.method === 'HEAD' ? this.#wanted(request.url ?? '') : 'no link';
       if (typeof wanted === 'string') {
         log.warning(`links: refused ${peer}: ${wanted}`);
+        this.#count(request.socket.remoteAddress);
         response.writeHead(404, { 'Content-Length': 0 }).end();
         return;
       }

@@ -176,7 +176,8 @@ const OPTIONS = [
     value: 'SYSTEM',
     choices: TARGETS,
     group: PACK,
-    help: `the system it is for: ${TARGETS.join(', ')}`,
+    help: 'the system it is for',
+    more: `One of ${TARGETS.join(', ')}.`,
   },
   {
     name: 'server',
@@ -341,9 +342,9 @@ export const COLLECTOR_COMMANDS = {
   },
   pack: {
     name: 'rcap-collector pack',
-    usage: '--target SYSTEM --server HOST:PORT [options] [-- default flags and filter words of the agent]',
+    usage: '--target SYSTEM --server HOST:PORT [options] [-- flags of the agent ...]',
     about:
-      "Writes an agent that knows where to send, whom to trust and who it is: copied to a host it runs with nothing to type. Its settings are signed with the collector's key. Flags given there beat them.",
+      "Writes an agent that knows where to send, whom to trust and who it is: copied to a host it runs with nothing to type. Its settings are signed with the collector's key. What follows -- are default flags and filter words for it. Flags given on the host beat all of these.",
     options: only([...PACK_ONLY, ...TOKEN_NEW, ...ANYWHERE, 'tls-cert', 'tls-key']),
     notes: `Examples:
   rcap-collector pack --target win-x64 --server ir.corp --host pc17 --expires 7d

@@ -62,6 +62,9 @@ export interface Link {
 
 export class Links {
   readonly #folder: string;
+  /** When the folder was as `#until` says. */
+  #looked = 0;
+  #until = 0;
 
   constructor(stateFolder: string) {
     this.#folder = join(stateFolder, 'links');
@@ -106,12 +109,14 @@ export class Links {
     this.#use(id, { ...this.#used(id), done: new Date().toISOString() });
   }
 
-  /** Whether any is good, or was a short while ago. */
+  /** Whether any is good, or was a short while ago. Cheap as long as nothing changes. */
   get any(): boolean {
-    return this.#ids().some((id) => {
-      const stored = this.#stored(id);
-      return stored !== undefined && Date.parse(stored.expires) + KEPT_MS > Date.now();
-    });
+    const { mtimeMs } = statSync(this.#folder);
+    if (mtimeMs !== this.#looked) {
+      this.#looked = mtimeMs;
+      this.#until = Math.max(0, ...this.#ids().map((id) => keptUntil(this.#stored(id))));
+    }
+    return this.#until > Date.now();
   }
 
   #over(id: string, { expires, path, size, changed }: Stored): string | undefined {
@@ -129,8 +134,7 @@ export class Links {
 
   #tidy(): void {
     for (const id of this.#ids()) {
-      const stored = this.#stored(id);
-      if (stored && Date.parse(stored.expires) + KEPT_MS > Date.now()) continue;
+      if (keptUntil(this.#stored(id)) > Date.now()) continue;
       for (const end of ['json', 'use']) rmSync(join(this.#folder, `${id}.${end}`), { force: true });
     }
   }
@@ -159,6 +163,7 @@ export class Links {
   }
 }
 
+const keptUntil = (stored: Stored | undefined): number => (stored ? Date.parse(stored.expires) + KEPT_MS : 0);
 const derive = (what: string, secret: string): Buffer => createHash('sha256').update(`rcap link ${what} ${secret}`).digest(); // prettier-ignore
 const idOf = (secret: string): string => derive('id', secret).toString('hex');
 
