@@ -52,6 +52,7 @@ curl                        curl
 squid                       squid-openssl
 systemd-analyze             systemd
 systemd-nspawn              systemd-container
+lld                         lld
 mmdebstrap                  mmdebstrap
 '
 [ "$level" != all ] || table="$table$table_all"
