@@ -7,6 +7,7 @@ import { writeAll } from './agent/write.ts';
 import { exit, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
+import { forgetEnvironment } from './environment.ts';
 import { exitCodeOf } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
 import { Log } from './log.ts';
@@ -127,6 +128,7 @@ function onSignals(act: (signal: string, again: boolean) => void): () => void {
   };
 }
 
+forgetEnvironment(process.env);
 main(process.argv.slice(2)).then(exit, (e: unknown) => {
   new Log(PROGRAM).error(e);
   exit(exitCodeOf(e));
