@@ -1,4 +1,6 @@
 /** rcap-agent: flags to plan to run to exit code. */
+import { isSea } from 'node:sea';
+import { stopCoverage } from 'node:v8';
 import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
@@ -7,7 +9,6 @@ import { writeAll } from './agent/write.ts';
 import { exit, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
-import { forgetEnvironment } from './environment.ts';
 import { exitCodeOf } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
 import { Log } from './log.ts';
@@ -128,7 +129,8 @@ function onSignals(act: (signal: string, again: boolean) => void): () => void {
   };
 }
 
-forgetEnvironment(process.env);
+// NODE_V8_COVERAGE: a file at the end, wherever it says. From source it is right: tests are measured by it.
+if (isSea()) stopCoverage();
 main(process.argv.slice(2)).then(exit, (e: unknown) => {
   new Log(PROGRAM).error(e);
   exit(exitCodeOf(e));

@@ -31,7 +31,7 @@ const loadPackage = () => createRequire(import.meta.filename)('node-pcap-native'
 
 /** Loads a native module from memory. Exported for its test. */
 export function loadLibrary(bytes: Uint8Array): unknown {
-  const folders = ['/run', '/dev/shm', tmpdir(), '/var/tmp', dirname(process.execPath)];
+  const folders = [...new Set(['/run', '/dev/shm', tmpdir(), '/var/tmp', dirname(process.execPath)])];
   const refused: string[] = [];
   for (const load of [loadUnnamed, loadNamed]) {
     for (const folder of folders) {
@@ -42,10 +42,14 @@ export function loadLibrary(bytes: Uint8Array): unknown {
       }
     }
   }
-  throw new RcapError('ADDON', `could not load 'node-pcap-native': ${refused[0]}`, {
-    hint: 'TMPDIR=DIR with a folder that is writable and not mounted noexec',
-    cause: new Error(refused.join('; ')),
-  });
+  throw new RcapError(
+    'ADDON',
+    `could not load 'node-pcap-native': none of ${folders.join(', ')} takes it (${refused[0]})`,
+    {
+      hint: 'TMPDIR=DIR with a folder that is writable and not mounted noexec',
+      cause: new Error(refused.join('; ')),
+    },
+  );
 }
 
 /** Linux' O_TMPFILE includes O_DIRECTORY; Node has no name for it. */
