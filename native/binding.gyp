@@ -1,6 +1,6 @@
 {
   "variables": {
-    # Made by scripts/native.sh: the static libpcap and the source that it came from.
+    # Made by scripts/native.sh: the static libpcap (for each system) and the source that it came from.
     "libpcap%": "<(module_root_dir)/build-libpcap"
   },
   "targets": [
@@ -28,11 +28,21 @@
         [
           "OS=='linux'",
           {
-            "sources": ["linux/wake.c", "linux/intake.c", "linux/input.c", "linux/link_address.c", "linux/stat.c", "linux/system.c", "posix/addon_system.c"],
+            "sources": [
+              "posix/wake.c",
+              "posix/input.c",
+              "posix/system.c",
+              "posix/interfaces.c",
+              "posix/addon_system.c",
+              "linux/wake.c",
+              "linux/intake.c",
+              "linux/link_address.c",
+              "linux/stat.c"
+            ],
             "include_dirs": ["<(libpcap)/source"],
             "defines": ["_GNU_SOURCE"],
             "cflags": ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-ffunction-sections"],
-            "libraries": ["<(libpcap)/out/libpcap.a"],
+            "libraries": ["<(libpcap)/out-linux-<(target_arch)/libpcap.a"],
             "ldflags": [
               "-Wl,--exclude-libs,ALL",
               "-Wl,--gc-sections",
@@ -41,6 +51,30 @@
               # linux/stat.c says why.
               "-Wl,--wrap=stat"
             ]
+          }
+        ],
+        # On a Mac; for one, see scripts/native/macos.sh.
+        [
+          "OS=='mac'",
+          {
+            "sources": [
+              "posix/wake.c",
+              "posix/input.c",
+              "posix/system.c",
+              "posix/interfaces.c",
+              "posix/addon_system.c",
+              "macos/wake.c",
+              "macos/intake.c",
+              "macos/link_address.c",
+              "macos/link_type.c"
+            ],
+            "include_dirs": ["<(libpcap)/source"],
+            "libraries": ["<(libpcap)/out-mac-<(target_arch)/libpcap.a"],
+            "xcode_settings": {
+              "MACOSX_DEPLOYMENT_TARGET": "13.5",
+              "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
+              "WARNING_CFLAGS": ["-Wall", "-Wextra", "-Wno-unused-parameter"]
+            }
           }
         ]
       ]

@@ -20,11 +20,17 @@ typedef struct Intake {
   uint32_t last_received;
   uint32_t last_dropped;
   uint64_t last_interface_drops;
+  // Left at zero where they don't apply: the kernel's buffer, if it isn't as large as was asked for; libpcap filters, not
+  // the kernel; it receives no more.
+  int buffer_bytes;
+  bool in_user_space, stopped;
 } Intake;
 
 // Between pcap_create() and pcap_activate(): the handle will receive nothing until intake_start. So no packet is in the
 // ring, or counted, that no filter has seen.
 void intake_hold(pcap_t *handle);
+// Installs a filter; also while packets come, and then none is lost by it. On failure pcap_geterr() has the words.
+bool intake_set_filter(Intake *intake, pcap_t *handle, struct bpf_program *program);
 // Lets the packets in.
 bool intake_start(Intake *intake, pcap_t *handle, const char *interface, Failure *failure);
 // Receives no more. Returns when the last packet is in the ring, from where it can still be read.

@@ -26,6 +26,9 @@ enum {
 };
 #define MS 1000000ull
 
+// Of two times, where a negative one is for ever.
+static int min(int a, int b) { return a < 0 ? b : b < 0 ? a : a < b ? a : b; }
+
 typedef struct Live {
   Session *session;
   pcap_t *handle;
@@ -129,7 +132,7 @@ static bool install(Live *live, Filter *filter, Failure *failure) {
       return fail(failure, CODE_FILTER, "%s", pcap_geterr(live->handle));
     program = &all;
   }
-  bool done = pcap_setfilter(live->handle, program) == 0;
+  bool done = intake_set_filter(&live->intake, live->handle, program);
   if (program == &all) pcap_freecode(&all);
   return done || fail(failure, CODE_FILTER, "%s", pcap_geterr(live->handle));
 }
@@ -177,11 +180,11 @@ static bool open_live(Live *live, Failure *failure) {
   if (status < 0) return fail_to_activate(failure, options->interface, status, pcap_geterr(handle));
   // As tcpdump: of the two cooked forms the one that says which interface a packet came by.
   if (strcmp(options->interface, "any") == 0) pcap_set_datalink(handle, DLT_LINUX_SLL2);
-  live->pause_ms = options->buffer_bytes / RING_BYTES_A_MS;
-  if (live->pause_ms > MAX_PAUSE_MS) live->pause_ms = MAX_PAUSE_MS;
   live->ns_per_unit = pcap_get_tstamp_precision(handle) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
   if (!set_filter(live, options->filter, options->exclusion, failure)) return false;
   if (!intake_start(&live->intake, handle, options->interface, failure)) return false;
+  int buffer_bytes = live->intake.buffer_bytes ? live->intake.buffer_bytes : options->buffer_bytes;
+  live->pause_ms = min(buffer_bytes / RING_BYTES_A_MS, MAX_PAUSE_MS);
   CaptureInfo info = {.link_type = link_type_from_dlt(pcap_datalink(handle)),
                       .snaplen = (uint32_t)pcap_snapshot(handle),
                       .interface = options->interface,
@@ -225,15 +228,13 @@ static bool read_packets(Live *live, Failure *failure) {
   return false;
 }
 
-static int min(int a, int b) { return a < 0 ? b : b < 0 ? a : a < b ? a : b; }
-
 // Milliseconds from `now` to `after_ms` behind `since`, rounded up.
 static int ms_left(uint64_t since, int after_ms, uint64_t now) {
   uint64_t due = since + (uint64_t)after_ms * MS;
   return now >= due ? 0 : (int)((due - now + MS - 1) / MS);
 }
 
-static void wait(Live *live, uint64_t now) {
+static void wait_for_more(Live *live, uint64_t now) {
   int timeout = -1;
   if (live->writer.start) timeout = ms_left(live->gathering_since, live->session->options.flush_ms, now);
   if (live->unpublished || live->waits) timeout = min(timeout, ms_left(live->published_at, PUBLISH_MS, now));
@@ -271,7 +272,7 @@ static void capture(Live *live, Failure *failure) {
     } else if (live->draining && is_drained(live, now)) {
       return;
     }
-    wait(live, now);
+    wait_for_more(live, now);
   }
 }
 

@@ -30,8 +30,8 @@ flags="-O2 -std=gnu11 -DWIN32_LEAN_AND_MEAN -DNOMINMAX -D_WIN32_WINNT=0x0A00 -DN
   -DPACKAGE_VERSION=\"$libpcap_version\" -I$native/windows/libpcap -I$libpcap/source"
 
 compile_libpcap() {
-  for source in $(printf "$libpcap/source/%s.c " $libpcap_sources) $(printf "$libpcap/out/%s.c " $libpcap_generated); do
-    $tool-gcc $flags -w -I "$libpcap/out" -c "$source" -o "$work/pcap_$(basename "$source" .c).o"
+  for source in $(printf "$libpcap/source/%s.c " $libpcap_sources) $(printf "$libpcap/out-linux-x64/%s.c " $libpcap_generated); do
+    $tool-gcc $flags -w -I "$libpcap/out-linux-x64" -c "$source" -o "$work/pcap_$(basename "$source" .c).o"
   done
 }
 compile_addon() {
@@ -93,7 +93,7 @@ case $libpcap_version in
 *) fail "the addon for Windows needs libpcap 1.10.5, and here is $libpcap_version" 'build on Debian 12 or newer' ;;
 esac
 want=$(cd "$native" && cat "$root/scripts/native-win32.sh" ./*.c ./*.h $(find windows -type f | sort) "$headers/node_version.h" \
-  "$libpcap/out/.stamp" | sha256sum)
+  "$libpcap/out-linux-x64/.stamp" | sha256sum)
 stamp=$native/prebuilds/.stamp-win32
 if [ ! -f "$addon" ] || [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
   say 'building the addon for Windows'

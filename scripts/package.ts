@@ -107,9 +107,9 @@ async function assemble(program: Program, script: string, output: string): Promi
       signature: false,
       seaConfig: {
         disableExperimentalSEAWarning: true,
-        // Neither NODE_OPTIONS nor a signal may change what the program does.
+        // Neither NODE_OPTIONS, OPENSSL_CONF, NODE_REDIRECT_WARNINGS nor a signal may change what the program does.
         execArgvExtension: 'none',
-        execArgv: ['--disable-sigusr1'],
+        execArgv: ['--disable-sigusr1', '--no-warnings', '--openssl-config=/dev/null'],
         // Only right because the Node that makes it is the Node that goes in.
         useCodeCache: true,
         assets: program.assets,

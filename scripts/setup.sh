@@ -53,6 +53,7 @@ squid                       squid-openssl
 sslsplit                    sslsplit
 systemd-analyze             systemd
 systemd-nspawn              systemd-container
+lld                         lld
 mmdebstrap                  mmdebstrap
 '
 [ "$level" != all ] || table="$table$table_all"

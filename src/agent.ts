@@ -1,4 +1,6 @@
 /** rcap-agent: flags to plan to run to exit code. */
+import { isSea } from 'node:sea';
+import { stopCoverage } from 'node:v8';
 import { readAgentFlags, type AgentFlags } from './options/agent.ts';
 import { ownSettings } from './agent/own-stamp.ts';
 import { makePlan, proxyWords } from './agent/plan.ts';
@@ -162,6 +164,8 @@ function onSignals(act: (signal: string, again: boolean) => void): () => void {
   };
 }
 
+// NODE_V8_COVERAGE: a file at the end, wherever it says. From source it is right: tests are measured by it.
+if (isSea()) stopCoverage();
 main(process.argv.slice(2)).then(exit, (e: unknown) => {
   new Log(PROGRAM).error(e);
   exit(exitCodeOf(e));

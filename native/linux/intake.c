@@ -36,6 +36,11 @@ static int bind_to(pcap_t *handle, uint16_t protocol) {
   return error;
 }
 
+bool intake_set_filter(Intake *intake, pcap_t *handle, struct bpf_program *program) {
+  (void)intake;
+  return pcap_setfilter(handle, program) == 0;
+}
+
 static uint64_t interface_drops(const char *interface) {
   static const char *const counters[] = {"rx_missed_errors", "rx_fifo_errors"};
   uint64_t drops = 0;

@@ -12,8 +12,3 @@ bool link_address_text(const struct sockaddr *address, char *text, size_t size) 
     at += (size_t)snprintf(text + at, size - at, i ? ":%02x" : "%02x", link->sll_addr[i]);
   return at > 0;
 }
-
-bool interface_friendly_name(const char *name, char *text, size_t size) {
-  (void)name, (void)text, (void)size;
-  return false;
-}

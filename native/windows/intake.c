@@ -7,6 +7,11 @@
 // capture.c starts every handle so.
 void intake_hold(pcap_t *handle) { (void)handle; }
 
+bool intake_set_filter(Intake *intake, pcap_t *handle, struct bpf_program *program) {
+  (void)intake;
+  return pcap_setfilter(handle, program) == 0;
+}
+
 // What Windows or the network card had no room for; 0 where it can't be known.
 static uint64_t interface_drops(const char *interface) {
   MIB_IF_ROW2 row = {0};

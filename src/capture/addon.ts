@@ -47,9 +47,10 @@ const OTHERS = { loads: [loadNamed], folders: () => [tmpdir(), '/var/tmp', ownFo
 /** Loads a native module from memory. Exported for its test. */
 export function loadLibrary(bytes: Uint8Array): unknown {
   const { loads, folders } = WAYS[process.platform] ?? OTHERS;
+  const places = [...new Set(folders())];
   const refused: string[] = [];
   for (const load of loads) {
-    for (const folder of folders()) {
+    for (const folder of places) {
       try {
         return load(bytes, folder);
       } catch (error) {
@@ -61,10 +62,11 @@ export function loadLibrary(bytes: Uint8Array): unknown {
     process.platform === 'win32'
       ? 'set TEMP to a folder that you may write to and load programs from'
       : 'TMPDIR=DIR with a folder that is writable and not mounted noexec';
-  throw new RcapError('ADDON', `could not load 'node-pcap-native': ${refused[0]}`, {
-    hint,
-    cause: new Error(refused.join('; ')),
-  });
+  throw new RcapError(
+    'ADDON',
+    `could not load 'node-pcap-native': none of ${places.join(', ')} takes it (${refused[0]})`,
+    { hint, cause: new Error(refused.join('; ')) },
+  );
 }
 
 const ownFolder = () => dirname(process.execPath);

@@ -369,10 +369,7 @@ export interface AgentFlags {
   json: boolean;
 }
 export type AgentCommand =
-  | { command: 'help'; text: string }
-  | { command: 'show-settings'; text: string }
-  | { command: 'version' }
-  | AgentFlags;
+  { command: 'help'; text: string } | { command: 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
 
 /** `argv` without the program's name; `stamp` reads what is packed into the executable, if something is. */
 export function readAgentFlags(

@@ -9,13 +9,11 @@ import { readAgentFlags } from '../options/agent.ts';
 import { makePlan } from '../agent/plan.ts';
 import { Run } from '../agent/run.ts';
 import { loadAddon } from '../capture/addon.ts';
-import { everyLinkType, type ExpectedCapture, type Fixture, KINDS, PSEUDO_HEADERS, VARIANTS } from './fixtures.ts';
+import { everyLinkType, type Fixture, KINDS, PSEUDO_HEADERS, VARIANTS } from './fixtures.ts';
 import { anyPackets, coarser, PACKETS } from './frames.ts';
 import { pcapBytes } from './pcap-bytes.ts';
+import { assertHold, endingOf, publishedFrom } from './published.ts';
 import { cleaner, Collector, lacks, lacksAddon, rewritten, runAgent, temporaryFolder, until } from './support.ts';
-
-/** Arkime exits on all others. */
-const ARKIME = [0, 1, 12, 101, 107, 113, 127, 228, 229, 239, 274, 276];
 
 const skip = lacksAddon || lacks('tshark', 'tcpdump', 'capinfos', 'mergecap');
 
@@ -36,14 +34,6 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
     writeFileSync(path, f.bytes);
     return path;
   }
-  /** What came from a host, in the order of the agent's captures. */
-  function publishedFrom(host: string, from = collector): string[] {
-    const number = (path: string) => Number(/-(\d+)_\d+\.pcap/.exec(path)![1]);
-    return from
-      .published()
-      .filter((path) => path.startsWith(join(from.captures, host) + '/'))
-      .toSorted((a, b) => number(a) - number(b));
-  }
   const asHost = (host: string) => [...collector.address, '--host-name', host];
   /** By the program. */
   async function send(f: Fixture): Promise<void> {
@@ -63,7 +53,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
   }
   function check(f: Fixture): void {
     const input = join(folder, `${f.name}.pcap`);
-    const outputs = publishedFrom(f.name);
+    const outputs = publishedFrom(collector, f.name);
     const expected = f.captures.filter((c) => c.packets.length > 0);
     assertHold(outputs, expected, f.name);
     if (f.readBy === undefined) {
@@ -88,7 +78,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
 
   it('capinfos counts the same packets in all of them', () => {
     const known = [...KINDS, ...VARIANTS].filter((f) => f.name !== 'unknown-link-type');
-    const outputs = known.flatMap((f) => publishedFrom(f.name));
+    const outputs = known.flatMap((f) => publishedFrom(collector, f.name));
     const table = execFileSync('capinfos', ['-T', '-M', '-r', '-c', '-E', ...outputs], { encoding: 'utf8' });
     const rows = table
       .trimEnd()
@@ -117,7 +107,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
     assert.equal(
       merge(
         'pseudo-out',
-        big.flatMap((name) => publishedFrom(name)),
+        big.flatMap((name) => publishedFrom(collector, name)),
       ),
       said,
     );
@@ -134,7 +124,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
     for (let i = 0; i < fixtures.length; i += 4)
       await Promise.all(fixtures.slice(i, i + 4).map((f) => sendFromHere(f, 'types')));
     await theirs;
-    const outputs = publishedFrom('types');
+    const outputs = publishedFrom(collector, 'types');
     assert.equal(outputs.length, inputs.length);
     for (const [i, input] of inputs.entries()) {
       const output = outputs.find((path) => basename(path).startsWith(`types_type${linkTypes[i]}_`));
@@ -158,13 +148,13 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
     const env = { RCAP_TOKEN: await other.token() };
     const ended = await runAgent(t, ['-r', input, ...other.address, '--host-name', 'h'], { env });
     assert.equal(ended.code, 0, ended.stderr);
-    const [output] = publishedFrom('h', other);
+    const [output] = publishedFrom(other, 'h');
     assert.ok(readFileSync(output!).equals(pcapBytes(PACKETS, { micro: true })));
     assert.ok(rewritten(output!).equals(pcapBytes(coarser(PACKETS, 1000))));
   });
 
   it('a manifest says what each one is', async () => {
-    const [output] = publishedFrom('usb-big');
+    const [output] = publishedFrom(collector, 'usb-big');
     const path = output!.replace(/\.pcap.*$/, '.json');
     const manifest = await until(
       'the manifest',
@@ -191,19 +181,6 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
     );
   });
 });
-
-const endingOf = (linkType: number): RegExp =>
-  ARKIME.includes(linkType) ? /\.pcap$/ : new RegExp(`\\.pcap\\.linktype-${linkType}$`);
-
-/** Each file has the bytes that an independent writer makes of what the fixture holds, and the right name. */
-function assertHold(outputs: string[], expected: ExpectedCapture[], name: string): void {
-  assert.equal(outputs.length, expected.length, outputs.join('\n'));
-  for (const [i, c] of expected.entries()) {
-    assert.match(basename(outputs[i]!), endingOf(c.linkType));
-    assert.ok(basename(outputs[i]!).startsWith(`${name}_${c.interface || name}_`), outputs[i]);
-    assert.ok(readFileSync(outputs[i]!).equals(pcapBytes(c.packets, c)), `${outputs[i]} holds something else`);
-  }
-}
 
 function namedLinkTypes(): number[] {
   const addon = loadAddon();
