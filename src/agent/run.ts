@@ -145,7 +145,10 @@ export class Run {
     };
     const events: SinkEvents = {
       acknowledged: (capture, packets, ended) => this.#acknowledged(capture, packets, ended),
-      stop: (reason) => this.stop(reason),
+      stop: (reason) => {
+        if (!this.#reason) notice('warning', `the collector ends this run: ${reason}`);
+        this.stop(reason);
+      },
       failed: (error) => this.#fail(error),
       trouble: (error) => this.#events.trouble(error),
       lost: (error, retryMs) => notice('warning', outage.lost(error, retryMs), error.hint),

@@ -13,6 +13,7 @@ import {
   memoryFolder,
   openIntake,
   openStore,
+  LiveClock,
   RUN as RUN_HEX,
   type StoreSetting,
 } from '../test/storage.ts';
@@ -520,6 +521,67 @@ test('a refused token says so, and nothing is made', async (t) => {
   assert.equal(i.intake.host, '');
   await end(i);
   assert.deepEqual(filesUnder(i.folders.folder), []);
+});
+
+test('who has no token and is over their allowance waits for the answer', async (t) => {
+  const turned: [peer: string, line: string][] = [];
+  const turnAway = (peer: string, line: string) => {
+    turned.push([peer, line]);
+    return 50;
+  };
+  const i = await intakeIn(t, { refuse: new RcapError('TOKEN', 'the token is not known'), turnAway });
+  await i.say(hello());
+  assert.deepEqual([i.refusal(), i.closed()], [undefined, 0]);
+  await until('the answer', () => i.closed() === 1);
+  assert.equal(i.refusal()!.code, Code.TOKEN);
+  const peer = '192.0.2.1:5555';
+  assert.deepEqual([turned, i.log], [[[peer, `refused ${peer}: the token is not known`]], []]);
+  await end(i);
+  // What is no token isn't made to wait: there is nothing to guess.
+  const other = await intakeIn(t, { turnAway });
+  await other.say(captureStart());
+  assert.equal(other.refusal()!.code, Code.PROTOCOL);
+  assert.equal(turned.length, 2);
+  await end(other);
+});
+
+test('a token that is revoked ends its connection; one that expires first asks for the end, and then does', async (t) => {
+  let standing: 'valid' | 'expired' | 'revoked' = 'valid';
+  const asked: string[] = [];
+  const open = async () => {
+    standing = 'valid';
+    const i = await intakeIn(t, {
+      standing: (token) => {
+        asked.push(token);
+        return standing;
+      },
+    });
+    await i.say(...OPENED, batch(1, 1, 1, p));
+    return {
+      ...i,
+      at: (ms: number) => {
+        (i.clock as LiveClock).skip(ms);
+        i.intake.tick();
+        return i.answers.flatMap((a) => (a.stop ? [`stop: ${a.stop.reason}`] : a.refusal ? [a.refusal.message] : []));
+      },
+    };
+  };
+  const revoked = await open();
+  assert.deepEqual(revoked.at(0), []);
+  standing = 'revoked';
+  assert.deepEqual(revoked.at(1000), [], 'it is looked at every 2 s');
+  assert.deepEqual(revoked.at(1001), ['the token is revoked']);
+  assert.deepEqual([new Set(asked), asked.length], [new Set(['abcdef01']), 2]);
+  await end(revoked);
+  assert.ok(revoked.bytes(revoked.files()[0]!).equals(pcap(p)));
+
+  const expired = await open();
+  standing = 'expired';
+  const stop = 'stop: its token has expired';
+  assert.deepEqual(expired.at(2001), [stop]);
+  assert.deepEqual(expired.at(29_000), [stop]);
+  assert.deepEqual(expired.at(2001), [stop, 'the token is expired']);
+  await end(expired);
 });
 
 test('a host name may hold anything; the log shows none of it raw', async (t) => {

@@ -42,6 +42,9 @@ const MAX_GROWTH = 16 / 13;
 const STATUS_MS = 5000;
 /** An agent that says nothing for this long, while it is read, is gone. */
 const SILENCE_MS = 60_000;
+/** How often a connection's token is looked at again, and how long an agent may still send when it has expired. */
+const TOKEN_MS = 2000;
+const EXPIRED_MS = 30_000;
 /** Of so many last ticks, in how many a stream must have been paused to be behind, and in how few not to be any more. */
 const TICKS = 20;
 const BEHIND = 15;
@@ -56,6 +59,10 @@ export interface IntakeHost {
   readonly full: string;
   /** Checks a credential for a host and run; returns the token's id or throws an RcapError. */
   admit(token: string, host: string, run: string): string;
+  /** How the token of this id stands by now. */
+  standing(token: string): 'valid' | 'expired' | 'revoked';
+  /** Somebody without a token is refused: who, and why. Returns how long their answer is to wait, ms. */
+  turnAway(peer: string, line: string): number;
   /** Takes the run over from an older connection; says where its captures stand. */
   enter(holder: RunHolder, run: string, token: string, host: string): Promise<[capture: number, at: Position][]>;
   leave(holder: RunHolder, run: string): void;
@@ -121,6 +128,9 @@ export class Intake implements RunHolder {
   #greeting: Promise<void> | undefined;
   #ending: Promise<void> | undefined;
   #heardMs: number;
+  #tokenMs = 0;
+  /** When the agent was asked to end because its token had expired. */
+  #expiredMs: number | undefined;
   #saidMs = 0;
   /** Of the last ticks, in how many the stream was paused. */
   #paused = 0;
@@ -178,6 +188,11 @@ export class Intake implements RunHolder {
     if (this.#over || !this.host || this.#greeting) return;
     for (const c of this.#captures.values()) if (c !== this.#current?.capture) c.writer.tick();
     const now = this.#collector.clock.now();
+    if (now >= this.#tokenMs) {
+      this.#tokenMs = now + TOKEN_MS;
+      this.#checkToken(now);
+      if (this.#over) return;
+    }
     if (this.#blocked) this.#heardMs = now;
     if (now - this.#heardMs > SILENCE_MS) {
       this.#heardMs = Infinity; // once
@@ -197,9 +212,31 @@ export class Intake implements RunHolder {
   refuse(code: rcap.v1.Refusal.Code, message: string, hint = ''): void {
     if (this.#over) return;
     this.#over = true;
-    this.#collector.log(`refused ${this.name}: ${message}`);
-    this.#send({ refusal: { code, message: message.slice(0, MAX_TEXT), hint } });
-    this.#connection.close();
+    const line = `refused ${this.name}: ${message}`;
+    const answer = () => {
+      this.#send({ refusal: { code, message: message.slice(0, MAX_TEXT), hint } });
+      this.#connection.close();
+    };
+    let waitMs = 0;
+    if (this.host) this.#collector.log(line);
+    else waitMs = this.#collector.turnAway(this.#connection.peer, line);
+    // Only who shows a bad token waits: others have nothing to gain from another try.
+    if (waitMs > 0 && code === Code.TOKEN) this.#collector.clock.after(waitMs, answer);
+    else answer();
+  }
+
+  /** A revoked token ends at once. When one expires, an honest agent gets the time to send what it has. */
+  #checkToken(now: number): void {
+    const standing = this.#collector.standing(this.#series!.token);
+    if (standing === 'revoked') {
+      this.refuse(Code.TOKEN, 'the token is revoked', 'rcap-collector token new, there');
+    } else if (standing === 'expired') {
+      if (this.#expiredMs === undefined) {
+        this.#expiredMs = now;
+        this.#collector.log(`the token of ${this.name} has expired: asking it to end`);
+        this.#send({ stop: { reason: 'its token has expired' } });
+      } else if (now - this.#expiredMs >= EXPIRED_MS) this.refuse(Code.TOKEN, 'the token is expired');
+    }
   }
 
   /** After `end`: the collector is going down. */

@@ -6,6 +6,7 @@ import { RcapError, reasonOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { identityOf } from './authority.ts';
+import { Doorkeeper } from './doorkeeper.ts';
 import { Downloads } from './downloads.ts';
 import type { ServeFlags } from './flags.ts';
 import { Links } from './links.ts';
@@ -34,6 +35,7 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
       deleted: (d) => log.info(`deleted ${d.file}: ${d.packets} packets (--${d.why})`, { ...d }),
       failed: (file, e) => log.warning(`could not delete ${file}: ${reasonOf(e)}`),
     });
+    const doorkeeper = new Doorkeeper(systemClock, (line) => log.info(line));
     const server = new CollectorServer(
       {
         version: `rcap-collector ${VERSION}`,
@@ -43,6 +45,8 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
           return store.full;
         },
         admit: (token, host, run) => tokens.admit(token, host, run),
+        standing: (token) => tokens.standing(token),
+        turnAway: (peer, line) => doorkeeper.turnAway(peer, line),
         enter: (...run) => store.enter(...run),
         leave: (...run) => store.leave(...run),
         writer: (...series) => store.writer(...series),

@@ -13,6 +13,10 @@ const { Code } = rcap.v1.Refusal;
 /** From the connection to an accepted Hello. */
 const HELLO_MS = 10_000;
 const TICK_MS = 250;
+/** Connections beyond the limit: room for those that are told why they can't stay. */
+const SPARE = 64;
+/** Who hasn't said Hello for so long must go when somebody else needs the place, ms. */
+const EVICT_MS = 500;
 /** A peer that doesn't read its Refusal is cut off after this. */
 const LINGER_MS = 1000;
 /** Acknowledgements that a peer may leave unread, beside what the kernel holds. */
@@ -27,11 +31,18 @@ export interface ServerOptions {
   maxConnections: number;
 }
 
+interface Visit {
+  sinceMs: number;
+  /** Once there is TLS. */
+  intake?: Intake;
+}
+
 export class CollectorServer {
   readonly #intakes = new Map<Intake, TLSSocket>();
   /** Intakes whose connection is over, but whose files aren't published yet. */
   readonly #finishing = new Set<Promise<void>>();
-  readonly #sockets = new Set<Socket>();
+  /** All connections, the oldest first. */
+  readonly #sockets = new Map<Socket, Visit>();
   readonly #server: Server;
   readonly #host: IntakeHost;
   readonly #options: ServerOptions;
@@ -46,8 +57,6 @@ export class CollectorServer {
     this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }, (s) =>
       this.#accepted(s),
     );
-    // Room for those that will be told why, beside the ones that are served.
-    this.#server.maxConnections = options.maxConnections + 64;
   }
 
   /** Resolves with the port once it listens. */
@@ -80,20 +89,24 @@ export class CollectorServer {
     });
     await Promise.all(ends);
     await Promise.all(this.#finishing);
-    for (const s of this.#sockets) s.destroy();
+    for (const s of this.#sockets.keys()) s.destroy();
   }
 
   #accepted(raw: Socket): void {
+    if (this.#sockets.size >= this.#options.maxConnections + SPARE && !this.#evict()) {
+      raw.destroy();
+      return;
+    }
+    const visit: Visit = { sinceMs: this.#host.clock.now() };
     const peer = `${raw.remoteAddress ?? '?'}:${raw.remotePort ?? '?'}`;
-    let intake: Intake | undefined;
     const socket = new TLSSocket(raw, { isServer: true, secureContext: this.#secureContext });
-    this.#sockets.add(raw);
+    this.#sockets.set(raw, visit);
     const late = setTimeout(() => {
-      if (!intake) socket.destroy();
-      else if (!intake.host) intake.refuse(Code.LIMIT, `no Hello within ${HELLO_MS / 1000} s`);
+      if (!visit.intake) socket.destroy();
+      else if (!visit.intake.host) visit.intake.refuse(Code.LIMIT, `no Hello within ${HELLO_MS / 1000} s`);
     }, HELLO_MS);
     const failed = (e: NodeJS.ErrnoException) => {
-      if (!intake && !socket.destroyed) this.#host.log(`no TLS with ${peer}: ${e.code ?? e.message}`);
+      if (!visit.intake && !socket.destroyed) this.#host.turnAway(peer, `no TLS with ${peer}: ${e.code ?? e.message}`);
       socket.destroy();
       raw.destroy();
     };
@@ -101,18 +114,30 @@ export class CollectorServer {
     socket.on('_tlsError', failed);
     socket.on('secure', () => {
       if (this.#stopping) socket.destroy();
-      else intake = this.#serve(socket, peer);
+      else this.#serve(socket, peer, visit);
     });
     raw.on('close', () => {
       clearTimeout(late);
       this.#sockets.delete(raw);
       socket.destroy();
-      if (intake) this.#finish(intake);
+      if (visit.intake) this.#finish(visit.intake);
     });
   }
 
-  #serve(socket: TLSSocket, peer: string): Intake {
-    const intake = new Intake(this.#host, {
+  /** Strangers must not keep out who has a token: the one that waits the longest goes. False: nobody could. */
+  #evict(): boolean {
+    const before = this.#host.clock.now() - EVICT_MS;
+    for (const [socket, { sinceMs, intake }] of this.#sockets) {
+      if (sinceMs > before) return false;
+      if (intake?.host || socket.destroyed) continue;
+      socket.destroy();
+      return true;
+    }
+    return false;
+  }
+
+  #serve(socket: TLSSocket, peer: string, visit: Visit): void {
+    const intake = (visit.intake = new Intake(this.#host, {
       peer,
       send: (bytes) => {
         if (!socket.writable) return;
@@ -125,7 +150,7 @@ export class CollectorServer {
         socket.end();
         setTimeout(() => socket.destroy(), LINGER_MS).unref();
       },
-    });
+    }));
     const onBytes = (bytes: Uint8Array) => intake.push(bytes);
     if (!readInto(socket, onBytes)) {
       socket.on('data', (chunk) => {
@@ -134,14 +159,13 @@ export class CollectorServer {
     }
     socket.resume();
     this.#intakes.set(intake, socket);
-    if (this.#intakes.size > this.#options.maxConnections) {
+    if (this.#intakes.size > this.#options.maxConnections && !this.#evict()) {
       intake.refuse(
         Code.LIMIT,
         `more than ${this.#options.maxConnections} connections`,
         'rcap-collector --max-connections N allows more',
       );
     }
-    return intake;
   }
 
   #finish(intake: Intake): void {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -105,6 +105,39 @@ test('a revoked token is refused for good', (t) => {
   tokens.revoke(idOf(token));
   assert.equal(refusal(tokens, token).message, 'the token is revoked');
   tokens.revoke(idOf(token));
+});
+
+test('a token that was admitted may be revoked, removed, or expire later; trouble with the disk changes nothing', async (t) => {
+  const { tokens, create, idOf, file, state } = fresh(t);
+  const [kept, revoked, removed, brief, hurt, used] = [create(), create(), create(), create({ expiresMs: 30 }), create(), create({ uses: 1 })]; // prettier-ignore
+  const standing = (token: string) => tokens.standing(idOf(token));
+  for (const token of [kept, revoked, removed, brief, hurt, used]) assert.equal(standing(token), 'valid');
+  tokens.admit(used, 'web01', run(1));
+  // As another process does it.
+  new Tokens(state).revoke(idOf(revoked));
+  rmSync(file(removed));
+  writeFileSync(file(hurt), '{');
+  await sleep(50);
+  assert.deepEqual([kept, revoked, removed, brief, hurt, used].map(standing), ['valid', 'revoked', 'revoked', 'expired', 'valid', 'valid']); // prettier-ignore
+});
+
+test('names that differ in case are different hosts', (t) => {
+  const { tokens, create } = fresh(t);
+  const token = create({ host: 'Web01' });
+  tokens.admit(token, 'Web01', run(1));
+  for (const host of ['web01', 'WEB01']) {
+    const { message, hint } = refusal(tokens, token, host);
+    assert.equal(message, `the token is for host 'Web01', not '${host}'`);
+    assert.match(hint!, /--host-name Web01/);
+  }
+});
+
+test('uses are counted on after a restart, whatever the order', (t) => {
+  const { state, create } = fresh(t);
+  const token = create({ uses: 3 });
+  for (const r of [1, 2, 3]) new Tokens(state).admit(token, 'web01', run(r));
+  assert.equal(refusal(new Tokens(state), token, 'web01', run(4)).message, 'the token is used up');
+  new Tokens(state).admit(token, 'web01', run(2));
 });
 
 test('what is no id cannot be revoked, and is never a path', (t) => {

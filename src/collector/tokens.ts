@@ -139,6 +139,21 @@ export class Tokens {
     return id;
   }
 
+  /**
+   * How a token that was admitted stands by now. Valid where the disk doesn't say: it was, and trouble with the disk must not
+   * end connections.
+   */
+  standing(id: string): 'valid' | 'expired' | 'revoked' {
+    try {
+      // Whoever removes a token's file wants its end.
+      if (!this.#stored(id)) return 'revoked';
+      const { state } = this.#state(id);
+      return state === 'revoked' || state === 'expired' ? state : 'valid';
+    } catch {
+      return 'valid';
+    }
+  }
+
   /** One damaged file must not hide the other tokens. */
   #listed(id: string): TokenState {
     try {

@@ -78,7 +78,7 @@ export class Squid {
       `coredump_dir ${this.#folder}`,
       'pid_filename none',
       'cache deny all',
-      'dns_timeout 1 second',
+      'dns_nameservers 127.0.0.1',
       'connect_timeout 3 seconds',
       'shutdown_lifetime 0 seconds',
       ...(login ?? []),

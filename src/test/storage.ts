@@ -176,6 +176,8 @@ const watched = (clock: Clock) => {
 
 export interface IntakeSetting {
   admit?: IntakeHost['admit'];
+  standing?: IntakeHost['standing'];
+  turnAway?: IntakeHost['turnAway'];
   /** Sees each writer that is made. */
   onWriter?: (writer: CaptureWriter) => void;
   version?: string;
@@ -196,6 +198,13 @@ export function openIntake({ store, clock }: Pick<OpenedStore, 'store' | 'clock'
         return store.full;
       },
       admit: setting.admit ?? (() => TOKEN),
+      standing: setting.standing ?? (() => 'valid'),
+      turnAway:
+        setting.turnAway ??
+        ((_, line) => {
+          log.push(line);
+          return 0;
+        }),
       enter: (...run) => {
         const known = store.enter(...run);
         entering = known.then(() => watched(clock)).catch(() => {});

@@ -107,7 +107,7 @@ function refusal(answer: IncomingMessage, proxy: Proxy, target: string): RcapErr
 }
 
 function login(answer: IncomingMessage, proxy: Proxy): [words: string, hint: string] {
-  const offered = String(answer.headers['proxy-authenticate'] ?? '').slice(0, MAX_REASON);
+  const offered = (answer.headers['proxy-authenticate'] ?? '').slice(0, MAX_REASON);
   const hint = `HTTPS_PROXY=http://USER:PASSWORD@${serverText(proxy)} (as a flag, others on this host could see it)`;
   if (offered && !/\bbasic\b/i.test(offered)) {
     return [

@@ -117,6 +117,8 @@ export class SimCollector {
         return store.full;
       },
       admit: () => 'token-1',
+      standing: () => 'valid',
+      turnAway: () => 0,
       enter: (...run) => store.enter(...run),
       leave: (...run) => store.leave(...run),
       writer: (...series) => store.writer(...series),
