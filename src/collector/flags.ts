@@ -19,6 +19,9 @@ const PACK = 'The agent';
 const LINK = 'The link';
 const GENERAL = 'General';
 
+/** Of --downloads, unless told otherwise. */
+export const DOWNLOADS_PORT = 9443;
+
 const OPTIONS = [
   {
     name: 'listen',
@@ -163,9 +166,9 @@ const OPTIONS = [
     name: 'downloads',
     kind: 'address',
     value: 'ADDR:PORT',
-    defaultPort: 9443,
+    defaultPort: DOWNLOADS_PORT,
     anyPort: true,
-    default: '0.0.0.0:9443',
+    default: `0.0.0.0:${DOWNLOADS_PORT}`,
     group: PLACES,
     help: 'where links of `pack --link` are served',
     more: 'Over HTTPS. The port is open only while there are links, and an hour after.',
@@ -228,7 +231,7 @@ const OPTIONS = [
     name: 'link-address',
     kind: 'address',
     value: 'HOST:PORT',
-    defaultPort: 9443,
+    defaultPort: DOWNLOADS_PORT,
     group: LINK,
     help: 'where hosts reach --downloads',
     defaultWords: 'the host of the first --server, port 9443',

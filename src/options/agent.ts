@@ -279,6 +279,9 @@ export const AGENT = {
   rcap-agent --server ir.corp -i eth0 -i eth1 --duration 10m not port 22
   rcap-agent -D
 
+An agent that 'rcap-collector pack' made has settings inside: flags and a settings file beat them, the
+environment does not.
+
 Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
 ended it with packets captured (the numbers are printed).`,
 } as const satisfies Command<typeof OPTIONS>;
