@@ -197,8 +197,8 @@ const OPTIONS = [
     kind: 'text',
     value: 'DIR',
     group: PACK,
-    help: 'the folder with the agents of all systems, as `npm run package` makes them',
-    more: 'Where SHA256SUMS lies beside them, they must agree with it.',
+    help: 'the folder with the agents of all systems',
+    more: 'As `npm run package` makes them. Where SHA256SUMS lies beside them, they must agree with it.',
     defaultWords: "the folder of the collector's executable",
   },
   {
@@ -215,8 +215,8 @@ const OPTIONS = [
     name: 'link',
     kind: 'flag',
     group: LINK,
-    help: 'write no file, print a link that is good once, and the line to paste on the host',
-    more: 'The collector that runs with this --state serves it, see --downloads there. It ends with its token, too.',
+    help: 'print a link that is good once, and the line to paste on the host',
+    more: 'Instead of writing a file. The collector that runs with this --state serves it, see --downloads there. It ends with its token, too.',
   },
   {
     name: 'link-expires',
