@@ -1,5 +1,6 @@
 /** rcap-collector: flags to command to exit code. */
 import { identityOf } from './collector/authority.ts';
+import { isWindows } from './collector/executables.ts';
 import { type CollectorCommand, type PackFlags, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
 import { pack, type Packed } from './collector/pack.ts';
 import { serve } from './collector/run.ts';

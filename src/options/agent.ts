@@ -324,6 +324,9 @@ export const AGENT = {
   rcap-agent -D
   rcap-agent service --help
 
+An agent that 'rcap-collector pack' made has settings inside: flags and a settings file beat them, the
+environment does not.
+
 Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
 ended it with packets captured (the numbers are printed).`,
 } as const satisfies Command<typeof OPTIONS>;
