@@ -9,6 +9,7 @@
       "sources": [
         "addon.c",
         "addon_session.c",
+        "addon_privileges.c",
         "session.c",
         "session_live.c",
         "session_file.c",
@@ -28,7 +29,7 @@
         [
           "OS=='linux'",
           {
-            "sources": ["linux/wake.c", "linux/intake.c", "linux/input.c", "linux/link_address.c", "linux/stat.c"],
+            "sources": ["linux/wake.c", "linux/intake.c", "linux/input.c", "linux/link_address.c", "linux/stat.c", "linux/privileges.c", "linux/system_calls.c"],
             "include_dirs": ["<(libpcap)/source"],
             "defines": ["_GNU_SOURCE"],
             "cflags": ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-ffunction-sections"],

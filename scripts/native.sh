@@ -138,7 +138,7 @@ check_addon() {
   PATH=$node_folder/bin:$PATH node -e "require('$native').version()" || fail 'the addon does not load'
 }
 build_addon() {
-  want=$(cd "$native" && fingerprint "$root/scripts/native.sh" binding.gyp ./*.c ./*.h linux/*.c "$node_folder/package.json")
+  want=$(cd "$native" && fingerprint "$root/scripts/native.sh" binding.gyp ./*.c ./*.h linux/*.c linux/*.h "$node_folder/package.json")
   stamp=$native/prebuilds/.stamp
   if ! stamped "$stamp" "$want" || [ ! -f "$addon" ]; then
     quietly 'building the addon' prebuild
