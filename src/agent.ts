@@ -1,11 +1,13 @@
 /** rcap-agent: flags to plan to run to exit code. */
 import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
+import { footprint, sayFootprint, watchConnections } from './agent/footprint.ts';
 import { makePlan } from './agent/plan.ts';
+import { dropPrivileges } from './agent/privileges.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { writeAll } from './agent/write.ts';
 import { exit, loadAddon } from './capture/addon.ts';
-import { listLine } from './capture/interfaces.ts';
+import { listInterfaces, listLine } from './capture/interfaces.ts';
 import type { Addon } from './capture/source.ts';
 import { exitCodeOf } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
@@ -20,12 +22,28 @@ async function main(argv: string[]): Promise<number> {
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
-    const addon = loadAddon();
-    return command.listInterfaces ? listInterfaces(addon, command.json) : await capture(command, addon, log);
+    return await account(command, loadAddon(), log);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
   }
+}
+
+/** Does what the command says, and accounts for it if it says so. */
+async function account(command: AgentFlags, addon: Addon, log: Log): Promise<number> {
+  const before = addon.privileges();
+  // There are secrets in memory from here on.
+  addon.forbidDumps();
+  watchConnections();
+  let code: number;
+  try {
+    code = command.listInterfaces ? showInterfaces(addon, command.json) : await capture(command, addon, log);
+  } catch (e) {
+    log.error(e);
+    code = exitCodeOf(e);
+  }
+  if (command.footprint) sayFootprint(footprint(before, addon.privileges()), log, command.json);
+  return code;
 }
 
 function print(text: string): number {
@@ -37,8 +55,8 @@ function print(text: string): number {
   return 0;
 }
 
-function listInterfaces(addon: Addon, json: boolean): number {
-  const list = addon.interfaces();
+function showInterfaces(addon: Addon, json: boolean): number {
+  const list = listInterfaces(addon);
   return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
 }
 
@@ -55,6 +73,8 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
+    // The spool's folder is for its owner alone, and files are made there all the time.
+    opened: () => dropPrivileges(addon, plan.upload?.spoolDisk !== undefined, log),
     progress: (p) => {
       view.update(p);
       remind();
