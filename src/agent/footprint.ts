@@ -1,7 +1,7 @@
 /** `--footprint`: what the agent touched on its host, for whoever has to account for it. */
 import { subscribe } from 'node:diagnostics_channel';
-import { existsSync, readFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { Socket } from 'node:net';
 import * as sea from 'node:sea';
 import type { Privileges } from 'node-pcap-native';
 import { type How, touch, type Touch, touched } from '../footprint.ts';
@@ -34,8 +34,8 @@ const BY_ITSELF: Record<string, string> = {
   '/etc/nsswitch.conf': 'resolver',
   '/etc/localtime': 'C library: the time zone',
 };
-/** And for a connection, or a name. */
-const BY_CONNECTING: Record<string, string> = { '/dev/null': 'Node: a descriptor in reserve' };
+/** And for a connection or a pipe, or a name. */
+const BY_STREAM: Record<string, string> = { '/dev/null': 'Node: a descriptor in reserve' };
 const BY_LOOKUP: Record<string, string> = { '/etc/host.conf': 'resolver', '/etc/hosts': 'resolver' };
 
 const UNKNOWN = [
@@ -55,7 +55,11 @@ export interface Footprint {
 export function footprint(before: Privileges | undefined, after: Privileges | undefined): Footprint {
   const { list, beyond } = touched();
   const has = (...hows: How[]) => list.some((t) => hows.includes(t.how));
-  const tables = [BY_ITSELF, has('tcp', 'tcp attempt') ? BY_CONNECTING : {}, has('looked up') ? BY_LOOKUP : {}];
+  const tables = [
+    BY_ITSELF,
+    has('tcp', 'tcp attempt') || process.stderr instanceof Socket ? BY_STREAM : {},
+    has('looked up') ? BY_LOOKUP : {},
+  ];
   const fixed = tables.flatMap((table) => Object.entries(table)).filter(([path]) => existsSync(path));
   const memory = existsSync('/proc/self/cgroup')
     ? [['/sys/fs/cgroup/**/memory.*', 'Node: how much memory there is']]
@@ -63,7 +67,7 @@ export function footprint(before: Privileges | undefined, after: Privileges | un
   const extra = process.env['NODE_EXTRA_CA_CERTS'];
   const named = extra !== undefined && existsSync(extra) ? [[extra, 'Node, as NODE_EXTRA_CA_CERTS says; it changes nothing here']] : []; // prettier-ignore
   const unknown = sea.isSea() ? UNKNOWN : [...UNKNOWN, "not listed: the program's own source, which isn't packaged"];
-  const bySystem = [...mapped(), ...fixed, ...memory, ...named].map(([target, why]): Touch => ({
+  const bySystem = [...mapped(), ...fixed, ...memory, ...named, ...terminal()].map(([target, why]): Touch => ({
     how: 'read',
     target: target!,
     why: why!,
@@ -79,6 +83,12 @@ function mapped(): string[][] {
   const files = [...new Set(paths)].filter((path) => !path.endsWith(' (deleted)'));
   return files.map((path) => [path, path === process.execPath ? 'this program' : 'library']);
 }
+
+/** Node opens the terminal once more. */
+const terminal = (): string[][] =>
+  process.stderr.isTTY && existsSync('/proc/self/fd/2')
+    ? [[readlinkSync('/proc/self/fd/2'), 'Node: the terminal, to write there']]
+    : [];
 
 export function sayFootprint(found: Footprint, log: Log, json: boolean): void {
   if (json) {
