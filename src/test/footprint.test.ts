@@ -15,8 +15,8 @@ const skip =
   (!existsSync(EXECUTABLE) && 'needs the executables: npm run package') ||
   lacks('ip', 'strace', 'unshare');
 
-/** What a call that succeeded did, in the footprint's words. */
-type Act = Pick<Touch, 'how' | 'target'>;
+/** What a call that succeeded did, in the footprint's words; and its line. */
+type Act = Pick<Touch, 'how' | 'target'> & { line?: string };
 
 /** Calls that open or change something on the host, and calls that make sockets do something. */
 const TRACED =
@@ -61,7 +61,7 @@ function actsIn(folder: string): Act[] {
       const rule = RULES.find(([call]) => call.test(line));
       assert.ok(rule, `no rule for: ${line}`);
       const act = rule[1](rule[0].exec(line)!);
-      if (act) acts.push(act);
+      if (act) acts.push({ ...act, line });
     }
   }
   return acts;
@@ -69,7 +69,11 @@ function actsIn(folder: string): Act[] {
 
 const form = (target: string): RegExp =>
   new RegExp(`^${target.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*\*|\*/g, (m) => (m === '**' ? '.*' : '[^/]*'))}$`); // prettier-ignore
-const sames = (listed: Act, seen: Act) => listed.how === seen.how && form(listed.target).test(seen.target);
+/** Links lead elsewhere: what was asked for counts, and what it is. */
+const sames = (listed: Act, seen: Act) => {
+  const asked = /"([^"]*)"/.exec(seen.line ?? '')?.[1] ?? '';
+  return listed.how === seen.how && [seen.target, asked].some((target) => form(listed.target).test(target));
+};
 const text = ({ how, target }: Act) => `${how} ${target}`;
 const unique = (acts: Act[]) => [...new Set(acts.map(text))].toSorted();
 
@@ -133,6 +137,14 @@ describe('the footprint', { skip }, () => {
     assert.equal(end.code, 0, end.stderr);
     assertSame(seen, said);
     assert.ok(said.touched.some((x) => x.how === 'written' && x.target === resolve(output)));
+  });
+
+  test("of a connection that the system's CAs are asked about", async (t) => {
+    const args = ['--server', `127.0.0.1:${collector.port}`, '-i', 'lo'];
+    const { end, said, seen } = await traced(t, temporaryFolder(t), args);
+    assert.equal(end.code, 1);
+    assert.match(end.stderr, /could not trust/);
+    assertSame(seen, said);
   });
 
   test('of a capture that failed to start', async (t) => {

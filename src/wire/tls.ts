@@ -2,6 +2,7 @@
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
 import * as tls from 'node:tls';
 import { RcapError } from '../errors.ts';
+import { systemCas } from './system-cas.ts';
 
 /** AES-128 first: with AES in hardware the cheapest, and no weaker against anything known. */
 export const TLS_OPTIONS = {
@@ -25,7 +26,7 @@ export function connectOptions(host: string, trust: Trust): tls.ConnectionOption
     ...TLS_OPTIONS,
     host,
     ...(isName(host) ? { servername: host } : {}),
-    ca: trust === 'system' ? tls.getCACertificates('system') : 'ca' in trust ? trust.ca : [],
+    ca: trust === 'system' ? systemCas() : 'ca' in trust ? trust.ca : [],
     // Decided by verifyPeer, before a byte is sent: only so can a refusal show the pin that was seen.
     rejectUnauthorized: false,
   };
