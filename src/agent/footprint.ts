@@ -44,6 +44,8 @@ const UNKNOWN = [
 ];
 
 export interface Footprint {
+  /** When, in the host's own time. */
+  at: string;
   touched: Touch[];
   /** Further ones that there was no room for. */
   beyond: number;
@@ -73,7 +75,7 @@ export function footprint(before: Privileges | undefined, after: Privileges | un
     why: why!,
     times: 1,
   }));
-  return { touched: list, beyond, bySystem, privileges: { before, after }, unknown };
+  return { at: new Date().toString(), touched: list, beyond, bySystem, privileges: { before, after }, unknown };
 }
 
 /** The executable and the libraries. Linux only; what has no name any more is the addon, which is listed by its loader. */
@@ -95,6 +97,7 @@ export function sayFootprint(found: Footprint, log: Log, json: boolean): void {
     log.info('footprint', { ...found });
     return;
   }
+  log.info(`footprint: what this run touched, ${found.at}`);
   const line = (t: Touch) => `footprint: ${t.how} ${t.target}${t.times > 1 ? `, ${t.times} times` : ''} (${t.why})`;
   for (const t of found.touched) log.info(line(t));
   if (found.beyond > 0) log.info(`footprint: ${found.beyond} more that are not listed`);
