@@ -48,4 +48,9 @@ napi_value addon_stop(napi_env env, napi_callback_info info);
 // In each system's folder: adds what only that system has.
 void addon_system(napi_env env, napi_value exports);
 
+// addon_privileges.c: (), (), (keepUser)
+napi_value addon_privileges(napi_env env, napi_callback_info info);
+napi_value addon_forbid_dumps(napi_env env, napi_callback_info info);
+napi_value addon_drop_privileges(napi_env env, napi_callback_info info);
+
 #endif

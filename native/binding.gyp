@@ -9,6 +9,7 @@
       "sources": [
         "addon.c",
         "addon_session.c",
+        "addon_privileges.c",
         "session.c",
         "session_live.c",
         "session_file.c",
@@ -37,7 +38,9 @@
               "linux/wake.c",
               "linux/intake.c",
               "linux/link_address.c",
-              "linux/stat.c"
+              "linux/stat.c",
+              "linux/privileges.c",
+              "linux/system_calls.c"
             ],
             "include_dirs": ["<(libpcap)/source"],
             "defines": ["_GNU_SOURCE"],
@@ -66,7 +69,8 @@
               "macos/wake.c",
               "macos/intake.c",
               "macos/link_address.c",
-              "macos/link_type.c"
+              "macos/link_type.c",
+              "macos/privileges.c"
             ],
             "include_dirs": ["<(libpcap)/source"],
             "libraries": ["<(libpcap)/out-mac-<(target_arch)/libpcap.a"],

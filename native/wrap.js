@@ -158,6 +158,9 @@ module.exports = function wrap(binding) {
     linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),
     services: binding.services && services(binding.services),
     exit: (code) => binding.exit(whole('code', code, 0, 255)),
+    privileges: binding.privileges,
+    forbidDumps: binding.forbidDumps,
+    dropPrivileges: (keepUser = false) => binding.dropPrivileges(flag('keepUser', keepUser)),
     createPool: (blocks) => new Pool(blocks),
     open: (pool, given, handlers) => new Session(pool, given, handlers),
   };

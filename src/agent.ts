@@ -2,8 +2,10 @@
 import { isSea } from 'node:sea';
 import { stopCoverage } from 'node:v8';
 import { readAgentFlags, type AgentFlags } from './options/agent.ts';
+import { footprint, sayFootprint, watchConnections } from './agent/footprint.ts';
 import { ownSettings } from './agent/own-stamp.ts';
 import { makePlan, proxyWords } from './agent/plan.ts';
+import { dropPrivileges } from './agent/privileges.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { manageService } from './agent/service/command.ts';
@@ -11,7 +13,7 @@ import { readServiceFlags } from './agent/service/flags.ts';
 import { runService } from './agent/service/windows-run.ts';
 import { writeAll } from './agent/write.ts';
 import { exit, isPackaged, loadAddon } from './capture/addon.ts';
-import { listLine } from './capture/interfaces.ts';
+import { listInterfaces, listLine } from './capture/interfaces.ts';
 import { INSTALL_NPCAP, requireCapture } from './capture/live.ts';
 import type { Addon } from './capture/source.ts';
 import { exitCodeOf, RcapError } from './errors.ts';
@@ -28,8 +30,7 @@ async function main(argv: string[]): Promise<number> {
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
-    const addon = loadAddon();
-    return command.listInterfaces ? listInterfaces(addon, command.json, log) : await capture(command, addon, log);
+    return await account(command, loadAddon(), log);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
@@ -42,11 +43,28 @@ async function service(argv: string[]): Promise<number> {
   if (action.command === 'run') {
     const addon = loadAddon();
     if (!addon.services) throw new RcapError('SERVICE', 'could not run as a service: only Windows starts one so');
-    return runService(addon.services, action.name, action.folder, (flags, log) => capture(flags, addon, log));
+    return runService(addon.services, action.name, action.folder, (flags, log) => account(flags, addon, log));
   }
   const log = new Log(PROGRAM);
   const executable = isPackaged() ? process.execPath : undefined;
   return manageService(action, executable, print, (message) => log.info(message));
+}
+
+/** Does what the command says, and accounts for it if it says so. */
+async function account(command: AgentFlags, addon: Addon, log: Log): Promise<number> {
+  const before = addon.privileges();
+  // There are secrets in memory from here on.
+  addon.forbidDumps();
+  watchConnections();
+  let code: number;
+  try {
+    code = command.listInterfaces ? showInterfaces(addon, command.json, log) : await capture(command, addon, log);
+  } catch (e) {
+    log.error(e);
+    code = exitCodeOf(e);
+  }
+  if (command.footprint) sayFootprint(footprint(before, addon.privileges()), log, command.json);
+  return code;
 }
 
 function print(text: string): number {
@@ -59,8 +77,8 @@ function print(text: string): number {
   return 0;
 }
 
-function listInterfaces(addon: Addon, json: boolean, log: Log): number {
-  const list = addon.interfaces();
+function showInterfaces(addon: Addon, json: boolean, log: Log): number {
+  const list = listInterfaces(addon);
   const missing = addon.missing();
   if (missing !== undefined) log.warning(`they can't be captured on: ${missing}`, INSTALL_NPCAP);
   return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
@@ -81,6 +99,8 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
+    // The spool's folder is for its owner alone, and files are made there all the time.
+    opened: () => dropPrivileges(addon, plan.upload?.spoolDisk !== undefined, log),
     progress: (p) => {
       view.update(p);
       remind();

@@ -1,6 +1,7 @@
 /** A TCP connection to a name or address, from a local address and port if need be. */
 import { lookup } from 'node:dns/promises';
 import { connect, isIP, type Socket } from 'node:net';
+import { touch } from '../footprint.ts';
 import type { Server } from './link.ts';
 
 /**
@@ -22,6 +23,7 @@ const NO_WAY = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EAFNOSU
  * Rejects with the system's error; empty when there is none of that family.
  */
 export async function addressesOf({ host }: Server, source: string | undefined): Promise<string[]> {
+  if (!isIP(host)) touch('looked up', host, 'the way to a collector');
   const found = isIP(host) ? [host] : (await lookup(host, { all: true, order: 'verbatim' })).map((a) => a.address);
   const family = isIP(source ?? '');
   const first = isIP(found[0] ?? '');
