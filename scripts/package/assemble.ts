@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFil
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { signAdHoc } from '../../src/formats/macho.ts';
+import { VERSION } from '../../src/version.ts';
 import { makeUnlessFresh } from './fresh.ts';
 import { ADDON_ASSET, addonOf, nodeBinary, nodeVersion, type Product, root, type Target, work } from './plan.ts';
 import { injectWindows } from './windows.ts';
@@ -28,8 +29,7 @@ export async function assemble(
   layOut(folder, target, await baseOf(target));
   const { inject } = postject;
   if (target.platform === 'win') {
-    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
-    const words = { version, description: program.description, fileName: `${program.name}.exe` };
+    const words = { version: VERSION, description: program.description, fileName: `${program.name}.exe` };
     // The same as postject in a quarter of the time, and the words go in with it.
     postject.inject = async (exe, _name, blob) => injectWindows(exe, blob, words);
   }

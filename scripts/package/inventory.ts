@@ -40,7 +40,7 @@ function nodeOf(target: Target): Component {
   ) as Record<string, string>;
   const parts = Object.entries(versions).filter(([name, of]) => of !== '' && !NO_CODE.has(name));
   return {
-    name: 'node',
+    name: 'Node.js',
     version,
     licence: 'MIT',
     licenceFile: `${target.maker}/LICENSE`,
