@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as immediate } from 'node:timers/promises';
-import { systemClock } from '../clock.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { HandClock } from '../test/storage.ts';
 import { Exclusion } from './exclusion.ts';
 import { ownTraffic } from './filter.ts';
 
 const A = '192.0.2.1';
 const B = '192.0.2.2';
 
-function stage(answer = (text: string) => Promise.resolve(`not (${text})`)) {
+function stage(answer = (text: string) => Promise.resolve(`not (${text})`), clock?: Clock) {
   const said: string[] = [];
   const where = { source: { label: 'eth0', setExclusion: answer } };
   const exclusion = new Exclusion({
-    clock: { ...systemClock, after: (_ms, work) => systemClock.after(10, work) },
+    clock: clock ?? { ...systemClock, after: (_ms, work) => systemClock.after(10, work) },
     running: () => [where],
     changed: ({ source }, filter) => said.push(`${source.label} ${filter}`),
     failed: (_, error) => said.push(error.message),
@@ -41,6 +42,27 @@ test('of several addresses the one that was verified stays, and is no change whe
   exclusion.settle([]);
   await immediate();
   assert.deepEqual([said, exclusion.filter], [[], ownTraffic([at(B)])]);
+});
+
+test("a single connection is left out for a while after it is over: its port may be another program's then", async () => {
+  const clock = new HandClock();
+  const { exclusion } = stage(undefined, clock);
+  const single = (port: number) => ({ ...at(A), from: { address: B, port } });
+  await exclusion.attempt([single(1)]);
+  exclusion.settle([single(1)]);
+  clock.turn(1_000_000);
+  assert.equal(exclusion.filter, ownTraffic([single(1)]), 'as long as it lasts');
+  // It is lost: the next is tried, in vain at first.
+  await exclusion.attempt([single(2)]);
+  exclusion.settle([]);
+  clock.turn(30_000);
+  await exclusion.attempt([single(3), at(B)]);
+  exclusion.settle([single(3), at(B)]);
+  assert.equal(exclusion.filter, ownTraffic([single(1), single(3), at(B)]));
+  clock.turn(29_999);
+  assert.equal(exclusion.filter, ownTraffic([single(1), single(3), at(B)]));
+  clock.turn(1);
+  assert.equal(exclusion.filter, ownTraffic([single(3), at(B)]));
 });
 
 test('a filter that is refused is told; one that is not answered holds nobody up for long', async () => {

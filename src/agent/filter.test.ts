@@ -94,6 +94,34 @@ for (const [family, server, agent, stranger] of [
   );
 }
 
+for (const [family, proxy, agent, source, stranger] of [
+  ['IPv4', '192.0.2.9', '198.51.100.7', '198.51.100.8', '203.0.113.5'],
+  ['IPv6', '2001:db8::9', '2001:db8::7', '2001:db8::8', '2001:db8:1::5'],
+] as const) {
+  test(
+    `through a proxy over ${family} exactly our connection matches, not others' to the proxy`,
+    { skip: missing },
+    () => {
+      const flows: Record<string, Flow> = {
+        there: { from: agent, to: proxy, ports: [50_000, 3128] },
+        back: { from: proxy, to: agent, ports: [3128, 50_000] },
+        'another port of ours': { from: agent, to: proxy, ports: [50_001, 3128] },
+        'another port of ours back': { from: proxy, to: agent, ports: [3128, 50_001] },
+        'another address of ours': { from: source, to: proxy, ports: [50_000, 3128] },
+        'another host': { from: stranger, to: proxy, ports: [50_000, 3128] },
+        'another port there': { from: agent, to: proxy, ports: [50_000, 443] },
+        'ports exchanged': { from: agent, to: proxy, ports: [3128, 50_000] },
+        UDP: { from: agent, to: proxy, ports: [50_000, 3128], protocol: 17 },
+      };
+      const ours = { ...at(proxy, 3128), from: { address: agent, port: 50_000 } };
+      assert.deepEqual(matched(ownTraffic([ours]), flows), ['there', 'back']);
+      // Before there is a connection, our address may not be known.
+      const early = ownTraffic([{ ...ours, from: { port: 50_000 } }]);
+      assert.deepEqual(matched(early, flows), ['there', 'back', 'another address of ours', 'another host']);
+    },
+  );
+}
+
 test('an address as the system shows it compiles: with a zone, or IPv4 mapped into IPv6', { skip: missing }, () => {
   assert.equal(ownTraffic([at('::ffff:192.0.2.9', 443)]), ownTraffic([at('192.0.2.9', 443)]));
   for (const address of ['fe80::1%eth0', '::1', '127.0.0.1', '::ffff:192.0.2.9', '2001:db8::ffff:1']) {

@@ -34,6 +34,41 @@ function refused(
   );
 }
 
+test('a proxy: flag > environment, and what is not connected to through it', () => {
+  const [server, proxy] = [
+    ['--server', 'ir.corp'],
+    ['--proxy', 'http://me:hunter2@proxy:3128'],
+  ] as const;
+  const here = ['localhost', '127.0.0.0/8', '::1'];
+  const of = (argv: readonly string[], environment: Environment) => {
+    const { proxy, noProxy } = flags([...server, ...argv], environment);
+    return [proxy, ...noProxy];
+  };
+  assert.deepEqual(of([], {}), [undefined]);
+  assert.deepEqual(of([], { HTTPS_PROXY: 'a:1' }), ['a:1', ...here]);
+  assert.deepEqual(of([], { HTTPS_PROXY: 'a:1', https_proxy: 'b:1' }), ['b:1', ...here]);
+  assert.deepEqual(of([], { HTTPS_PROXY: 'a:1', https_proxy: '' }), ['a:1', ...here]);
+  assert.deepEqual(of([], { HTTP_PROXY: 'a:1', ALL_PROXY: 'a:1' }), [undefined]);
+  assert.deepEqual(of([], { HTTPS_PROXY: 'a:1', NO_PROXY: 'x, .corp' }), ['a:1', ...here, 'x', '.corp']);
+  assert.deepEqual(of([], { HTTPS_PROXY: 'a:1', NO_PROXY: 'x', no_proxy: 'y' }), ['a:1', ...here, 'y']);
+  assert.deepEqual(of(['--no-proxy', 'y'], { HTTPS_PROXY: 'a:1', NO_PROXY: 'x' }), ['a:1', ...here, 'y']);
+  assert.deepEqual(of(proxy, { HTTPS_PROXY: 'a:1', NO_PROXY: '*' }), [proxy[1]]);
+  assert.deepEqual(of([...proxy, '--no-proxy', 'y'], { NO_PROXY: '*' }), [proxy[1], 'y']);
+  assert.deepEqual(of(['--proxy', 'none'], { HTTPS_PROXY: 'a:1' }), ['none']);
+});
+
+test('a bad proxy or source is refused; the password is not said', () => {
+  refused(['--proxy', 'socks5://me:hunter2@proxy'], /^could not use '--proxy': socks5:\/\/ is none/, /--proxy URL/);
+  refused([], /^could not use 'HTTPS_PROXY': not http/, undefined, {
+    RCAP_SERVER: 'x',
+    HTTPS_PROXY: 'http://me:hunter2@/',
+  });
+  refused(['--source', 'eth0'], /^could not use '--source eth0': not an IPv4 or IPv6 address/);
+  for (const [option, value] of [['proxy', 'proxy:1'], ['no-proxy', '*'], ['source', '10.0.0.1']] as const) {
+    refused(['-w', 'x', `--${option}`, value], new RegExp(`could not use '--${option}' and '--write' together`), undefined, {});
+  } // prettier-ignore
+});
+
 test('with a server alone, everything has its default', () => {
   assert.deepEqual(flags(['--server', 'ir.corp']), {
     command: 'run',

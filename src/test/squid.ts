@@ -79,6 +79,8 @@ export class Squid {
       'pid_filename none',
       'cache deny all',
       'dns_nameservers 127.0.0.1',
+      'dns_timeout 1 second',
+      'dns_retransmit_interval 500 milliseconds',
       'connect_timeout 3 seconds',
       'shutdown_lifetime 0 seconds',
       ...(login ?? []),
