@@ -1,14 +1,14 @@
 /** Writes the option lists of README.md from the tables; with --check only says whether they are up to date. */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { AGENT } from '../src/agent/flags.ts';
 import { SERVICE } from '../src/agent/service/flags.ts';
+import { AGENT } from '../src/options/agent.ts';
 import { COLLECTOR_COMMANDS } from '../src/collector/flags.ts';
 import { markdownHelp } from '../src/options/help.ts';
 
 const README = new URL('../README.md', import.meta.url);
 const SECTION = /(<!-- options:.*?-->\n)[\s\S]*?(<!-- \/options -->)/;
 
-const lists = [AGENT, SERVICE, COLLECTOR_COMMANDS.serve, COLLECTOR_COMMANDS['token new']]
+const lists = [AGENT, SERVICE, COLLECTOR_COMMANDS.serve, COLLECTOR_COMMANDS['token new'], COLLECTOR_COMMANDS.pack]
   .map((c) => `### ${c.name}\n\n${markdownHelp(c)}`)
   .join('\n');
 const before = readFileSync(README, 'utf8');

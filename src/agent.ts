@@ -1,5 +1,6 @@
 /** rcap-agent: flags to plan to run to exit code. */
-import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
+import { readAgentFlags, type AgentFlags } from './options/agent.ts';
+import { ownSettings } from './agent/own-stamp.ts';
 import { makePlan } from './agent/plan.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
@@ -20,8 +21,8 @@ const PROGRAM = 'rcap-agent';
 
 async function main(argv: string[]): Promise<number> {
   if (argv[0] === 'service') return service(argv.slice(1));
-  const command = readAgentFlags(argv, process.env);
-  if (command.command === 'help') return print(command.text);
+  const command = readAgentFlags(argv, process.env, ownSettings);
+  if (command.command === 'help' || command.command === 'show-settings') return print(command.text);
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
@@ -34,7 +35,7 @@ async function main(argv: string[]): Promise<number> {
 }
 
 async function service(argv: string[]): Promise<number> {
-  const action = readServiceFlags(argv, process.env);
+  const action = readServiceFlags(argv, process.env, ownSettings);
   if (action.command === 'help') return print(action.text);
   if (action.command === 'run') {
     const addon = loadAddon();

@@ -1,10 +1,12 @@
 /** rcap-collector: flags to command to exit code. */
 import { identityOf } from './collector/authority.ts';
-import { type CollectorCommand, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
+import { type CollectorCommand, type PackFlags, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
+import { pack, type Packed } from './collector/pack.ts';
 import { serve } from './collector/run.ts';
 import { Tokens } from './collector/tokens.ts';
 import { exitCodeOf } from './errors.ts';
 import { Log } from './log.ts';
+import { formatDuration } from './options/units.ts';
 import { VERSION } from './version.ts';
 
 const PROGRAM = 'rcap-collector';
@@ -27,12 +29,29 @@ async function main(argv: string[]): Promise<number> {
       return 0;
     case 'token list':
       return listTokens(command);
+    case 'pack':
+      return packed(await pack(command), command);
   }
 }
 
 function print(text: string): number {
   process.stdout.write(text);
   return 0;
+}
+
+/** What goes on is for scripts: the sum, or the link and the line to paste. */
+function packed(done: Packed, flags: PackFlags): number {
+  if (flags.json) return print(`${JSON.stringify(done)}\n`);
+  const log = new Log(PROGRAM, flags);
+  const { tokenId, file, link, paste, sha256 } = done;
+  log.info(
+    `token ${tokenId}${flags.token === undefined ? ' made' : ''}; 'rcap-collector token revoke ${tokenId}' ends it`,
+  );
+  if (file !== undefined) return print(`${sha256}  ${file}\n`);
+  log.info(
+    `good once, for ${formatDuration(flags.linkExpiresMs)}; paste as root, in a folder where only you can write:`,
+  );
+  return print(`${link}\n${paste}\n`);
 }
 
 async function run(flags: ServeFlags): Promise<number> {

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadAddon } from '../capture/addon.ts';
 import { AGENT, type Cleaner, Collector, lacksAddon, lacksRoot, Program, until } from '../test/support.ts';
-import { readAgentFlags } from './flags.ts';
+import { readAgentFlags } from '../options/agent.ts';
 import { makePlan } from './plan.ts';
 import { type Capture, Run } from './run.ts';
 

@@ -4,7 +4,7 @@ import { arch, hostname, platform } from 'node:os';
 import { RcapError, usageError } from '../errors.ts';
 import type { Server } from '../wire/link.ts';
 import type { Trust } from '../wire/tls.ts';
-import type { AgentFlags } from './flags.ts';
+import type { AgentFlags } from '../options/agent.ts';
 import type { Limits } from './limit.ts';
 
 export interface Plan {

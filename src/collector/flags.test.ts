@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { RcapError } from '../errors.ts';
-import { readCollectorFlags, type ServeFlags } from './flags.ts';
+import { type PackFlags, readCollectorFlags, type ServeFlags } from './flags.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'rcap-test-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -37,6 +37,7 @@ const DEFAULTS: ServeFlags = {
   syncMs: 100,
   minFreeBytes: 2 ** 30,
   maxConnections: 1024,
+  downloads: { host: '0.0.0.0', port: 9443 },
   verbose: false,
   quiet: false,
   json: false,
@@ -49,7 +50,7 @@ test('serve is what it does without a command, with these defaults', () => {
 
 test('every option of serve does something', () => {
   const line = `--listen [::]:0 --captures c --state s --tls-cert c.pem --tls-key k.pem --rotate-bytes 1M --rotate-age 5m --rotate-idle 1s
-    --timestamps micro --keep-bytes 500G --keep-age 7d --min-free 8M --sync-bytes 64K --sync-time 0ms --max-connections 1 -v --json`;
+    --timestamps micro --keep-bytes 500G --keep-age 7d --min-free 8M --sync-bytes 64K --sync-time 0ms --max-connections 1 --downloads [::1]:0 -v --json`;
   assert.deepEqual(read(line.replace(/\s+/g, ' ')), {
     command: 'serve',
     listen: { host: '::', port: 0 },
@@ -66,6 +67,7 @@ test('every option of serve does something', () => {
     syncMs: 0,
     minFreeBytes: 8 * 2 ** 20,
     maxConnections: 1,
+    downloads: { host: '::1', port: 0 },
     verbose: true,
     quiet: false,
     json: true,
@@ -165,4 +167,51 @@ test('one settings file serves all commands', () => {
   assert.equal(readCollectorFlags(['pin', '--settings', file], {}).command, 'pin');
   const serve = readCollectorFlags(['--settings', file, '--max-connections', '6'], {}) as ServeFlags;
   assert.deepEqual([serve.state, serve.listen.port, serve.maxConnections], ['/var/lib/rcap', 443, 6]);
+});
+
+test('pack: what it needs, what it takes, and what follows --', () => {
+  const { command: _, ...flags } = read(
+    'pack --state s --target win-x64 --server a --server [::1]:1 --agents d -o f --force --label l --host h --expires 7d --uses 2 -- -c 5 tcp -- port 443',
+  ) as PackFlags;
+  assert.deepEqual(flags, {
+    state: 's',
+    json: false,
+    tls: undefined,
+    target: 'win-x64',
+    servers: [
+      { host: 'a', port: 9000 },
+      { host: '::1', port: 1 },
+    ],
+    agents: 'd',
+    output: 'f',
+    force: true,
+    link: false,
+    linkExpiresMs: 3_600_000,
+    linkAddress: undefined,
+    token: undefined,
+    label: 'l',
+    host: 'h',
+    expiresMs: 7 * 86_400_000,
+    uses: 2,
+    defaults: ['-c', '5', 'tcp', '--', 'port', '443'],
+  });
+  const link = read(
+    'pack --target linux-x64 --server a --link --link-expires 5m --link-address b --token t',
+  ) as PackFlags;
+  assert.deepEqual([link.link, link.linkExpiresMs, link.linkAddress, link.token], [true, 300_000, { host: 'b', port: 9443 }, 't']); // prettier-ignore
+});
+
+test('pack: what it refuses', () => {
+  const whole = 'pack --target linux-x64 --server a';
+  refused('pack --server a', /no --target was given/, /linux-x64\|/);
+  refused('pack --target linux-x64', /no --server was given/);
+  refused('pack --target amiga --server a', /not one of linux-x64/);
+  refused(`${whole} --token t --host h`, /'--token' and '--host' together/);
+  refused(`${whole} --link -o f`, /'--link' and '--output' together/);
+  refused(`${whole} --link-expires 5m`, /'--link-expires' without '--link'/);
+  refused(`${whole} --tls-key k`, /could not use '--tls-key' alone/);
+  refused(`${whole} --count 5`, /no such option/);
+  refused(`${whole} tcp`, /takes no such word here/);
+  refused('serve --target linux-x64', /could not use '--target' with 'rcap-collector'/);
+  refused('token list -- x', /takes no such word here/);
 });

@@ -2,18 +2,21 @@
 import { resolve } from 'node:path';
 import { usageError } from '../errors.ts';
 import { fullHelp, shortHelp } from '../options/help.ts';
-import { either, type Environment, load } from '../options/load.ts';
+import { either, type Environment, load, type Meant } from '../options/load.ts';
 import { nearest } from '../options/near.ts';
 import { parse, type Typed } from '../options/parse.ts';
 import { refuseHostName } from '../options/refuse.ts';
 import type { Command, Option, Values } from '../options/table.ts';
 import { type Address, MAX_TIMER_MS } from '../options/units.ts';
+import { type Target, TARGETS } from './executables.ts';
 
 const PLACES = 'Where';
 const TLS = 'TLS';
 const FILES = 'Files';
 const LIMITS = 'Limits';
 const TOKEN = 'The token';
+const PACK = 'The agent';
+const LINK = 'The link';
 const GENERAL = 'General';
 
 const OPTIONS = [
@@ -156,6 +159,89 @@ const OPTIONS = [
     group: LIMITS,
     help: 'connections at a time; further ones are refused',
   },
+  {
+    name: 'downloads',
+    kind: 'address',
+    value: 'ADDR:PORT',
+    defaultPort: 9443,
+    anyPort: true,
+    default: '0.0.0.0:9443',
+    group: PLACES,
+    help: 'where links of `pack --link` are served',
+    more: 'Over HTTPS. The port is open only while there are links, and an hour after.',
+  },
+  {
+    name: 'target',
+    kind: 'choice',
+    value: 'SYSTEM',
+    choices: TARGETS,
+    group: PACK,
+    help: 'the system it is for',
+    more: `One of ${TARGETS.join(', ')}.`,
+  },
+  {
+    name: 'server',
+    kind: 'address',
+    value: 'HOST:PORT',
+    defaultPort: 9000,
+    repeatable: true,
+    group: PACK,
+    help: 'where it finds this collector',
+    more: 'As the hosts reach it.',
+  },
+  {
+    name: 'agents',
+    kind: 'text',
+    value: 'DIR',
+    group: PACK,
+    help: 'the folder with the agents of all systems, as `npm run package` makes them',
+    more: 'Where SHA256SUMS lies beside them, they must agree with it.',
+    defaultWords: "the folder of the collector's executable",
+  },
+  {
+    name: 'output',
+    short: 'o',
+    kind: 'text',
+    value: 'FILE',
+    group: PACK,
+    help: 'what to write',
+    defaultWords: './rcap-agent, or ./rcap-agent.exe for Windows',
+  },
+  { name: 'force', kind: 'flag', group: PACK, help: 'replace a file that is there' },
+  {
+    name: 'link',
+    kind: 'flag',
+    group: LINK,
+    help: 'write no file, print a link that is good once, and the line to paste on the host',
+    more: 'The collector that runs with this --state serves it, see --downloads there. It ends with its token, too.',
+  },
+  {
+    name: 'link-expires',
+    kind: 'duration',
+    value: 'TIME',
+    min: 1000,
+    default: '1h',
+    group: LINK,
+    help: 'good for this long',
+  },
+  {
+    name: 'link-address',
+    kind: 'address',
+    value: 'HOST:PORT',
+    defaultPort: 9443,
+    group: LINK,
+    help: 'where hosts reach --downloads',
+    defaultWords: 'the host of the first --server, port 9443',
+  },
+  {
+    name: 'token',
+    kind: 'text',
+    value: 'TEXT',
+    secret: true,
+    group: TOKEN,
+    help: 'take this one instead of making one',
+    more: 'Others on this machine can see it in the process list.',
+  },
   { name: 'label', kind: 'text', value: 'TEXT', group: TOKEN, help: 'what `token list` shows it as' },
   {
     name: 'host',
@@ -208,18 +294,21 @@ const OPTIONS = [
 
 const ANYWHERE = ['state', 'settings', 'json', 'version', 'help'];
 const TOKEN_NEW = ['label', 'host', 'expires', 'uses'];
+const PACK_ONLY = ['target', 'server', 'agents', 'output', 'force', 'link', 'link-expires', 'link-address', 'token'];
 const only = (names: readonly string[]) => OPTIONS.filter((option) => names.includes(option.name));
 
 const SERVE: Command = {
   name: 'rcap-collector',
   usage: '[serve] [options]',
   about: 'Takes packets from rcap-agent over TLS and writes them into pcap files that Arkime reads.',
-  options: OPTIONS.filter((option) => !TOKEN_NEW.includes(option.name)),
+  options: OPTIONS.filter((option) => ![...TOKEN_NEW, ...PACK_ONLY].includes(option.name)),
   notes: `Commands:
   rcap-collector token new [--label TEXT] [--host NAME] [--expires TIME] [--uses N]
   rcap-collector token list
   rcap-collector token revoke ID
   rcap-collector pin            print the pin of the collector's key
+  rcap-collector pack --target SYSTEM --server HOST:PORT [-- default flags]
+                                write an agent that has its settings inside
 All of them take --state DIR.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage.`,
@@ -251,6 +340,16 @@ export const COLLECTOR_COMMANDS = {
     about: "Prints the pin of the collector's key, for an agent's --pin.",
     options: only(ANYWHERE),
   },
+  pack: {
+    name: 'rcap-collector pack',
+    usage: '--target SYSTEM --server HOST:PORT [options] [-- flags of the agent ...]',
+    about:
+      "Writes an agent that knows where to send, whom to trust and who it is: copied to a host it runs with nothing to type. Its settings are signed with the collector's key. What follows -- are default flags and filter words for it. Flags given on the host beat all of these.",
+    options: only([...PACK_ONLY, ...TOKEN_NEW, ...ANYWHERE, 'tls-cert', 'tls-key']),
+    notes: `Examples:
+  rcap-collector pack --target win-x64 --server ir.corp --host pc17 --expires 7d
+  rcap-collector pack --target linux-x64 --server ir.corp --link -- --count 100000 not port 22`,
+  },
 } satisfies Record<string, Command>;
 type CommandName = keyof typeof COLLECTOR_COMMANDS;
 
@@ -275,6 +374,7 @@ export interface ServeFlags {
   syncMs: number;
   minFreeBytes: number;
   maxConnections: number;
+  downloads: Address;
   verbose: boolean;
   quiet: boolean;
   json: boolean;
@@ -288,7 +388,32 @@ export interface TokenNewFlags {
   expiresMs: number | undefined;
   uses: number | undefined;
 }
+export interface PackFlags {
+  command: 'pack';
+  state: string;
+  json: boolean;
+  tls: { cert: string; key: string } | undefined;
+  target: Target;
+  /** At least one. */
+  servers: Address[];
+  /** Left out: beside the executable. */
+  agents: string | undefined;
+  output: string | undefined;
+  force: boolean;
+  link: boolean;
+  linkExpiresMs: number;
+  linkAddress: Address | undefined;
+  /** Left out: one is made of the next four. */
+  token: string | undefined;
+  label: string | undefined;
+  host: string | undefined;
+  expiresMs: number | undefined;
+  uses: number | undefined;
+  /** The agent's default flags and filter words, as typed. */
+  defaults: string[];
+}
 export type CollectorCommand =
+  | PackFlags
   | { command: 'help'; text: string }
   | { command: 'version' }
   | ServeFlags
@@ -299,7 +424,8 @@ export type CollectorCommand =
 
 /** `argv` without the program's name. */
 export function readCollectorFlags(argv: readonly string[], environment: Environment): CollectorCommand {
-  const typed = parse(ALL, argv);
+  const [own, defaults] = splitDefaults(argv);
+  const typed = parse(ALL, own);
   const { name, rest } = commandOf(typed);
   const command: Command = COLLECTOR_COMMANDS[name];
   if (typed.given.has('help'))
@@ -335,7 +461,15 @@ export function readCollectorFlags(argv: readonly string[], environment: Environ
     case 'token list':
     case 'pin':
       return { command: name, state, json };
+    case 'pack':
+      return packFlags(meant, defaults);
   }
+}
+
+/** What is behind `--` is the agent's, but for the commands that have none: there it is words like others. */
+function splitDefaults(argv: readonly string[]): [own: readonly string[], defaults: string[]] {
+  const at = argv.indexOf('--');
+  return at < 0 || !argv.slice(0, at).includes('pack') ? [argv, []] : [argv.slice(0, at), argv.slice(at + 1)];
 }
 
 function commandOf({ words, given }: Typed): { name: CommandName; rest: string[] } {
@@ -360,12 +494,50 @@ function checkBelongs(command: Command, typed: Typed): void {
     throw usageError(`could not use '--${foreign}' with '${command.name}'`, `${command.name} --help`);
 }
 
-function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
-  const { 'tls-cert': cert, 'tls-key': key } = values;
+function tlsFiles({ 'tls-cert': cert, 'tls-key': key }: Values<typeof OPTIONS>): ServeFlags['tls'] {
   if ((cert === undefined) !== (key === undefined)) {
     const [has, lacks] = cert === undefined ? ['key', 'cert'] : ['cert', 'key'];
     throw usageError(`could not use '--tls-${has}' alone`, `add --tls-${lacks} FILE`);
   }
+  return cert === undefined || key === undefined ? undefined : { cert, key };
+}
+
+/** Each makes no sense beside the other. */
+const PACK_EITHER = [...TOKEN_NEW.map((name) => ['token', name]), ['link', 'output'], ['link', 'force']] as [string, string][]; // prettier-ignore
+
+function packFlags({ values, origins }: Meant<typeof OPTIONS>, defaults: string[]): PackFlags {
+  const both = PACK_EITHER.find((pair) => pair.every((name) => origins.get(name) === 'flag'));
+  if (both) throw usageError(`could not use '--${both[0]}' and '--${both[1]}' together`, 'leave out one of them');
+  const alone = ['link-expires', 'link-address'].find((name) => origins.get(name) === 'flag');
+  if (alone && !values.link) throw usageError(`could not use '--${alone}' without '--link'`, 'add --link');
+  const { target } = values;
+  if (target === undefined) throw usageError('could not pack: no --target was given', `--target ${TARGETS.join('|')}`);
+  if (values.server.length === 0) {
+    throw usageError('could not pack: no --server was given', '--server HOST:PORT, as the hosts reach this collector');
+  }
+  return {
+    command: 'pack',
+    state: values.state,
+    json: values.json,
+    tls: tlsFiles(values),
+    target,
+    servers: values.server,
+    agents: values.agents,
+    output: values.output,
+    force: values.force,
+    link: values.link,
+    linkExpiresMs: values['link-expires'],
+    linkAddress: values['link-address'],
+    token: values.token,
+    label: values.label,
+    host: values.host,
+    expiresMs: values.expires,
+    uses: values.uses,
+    defaults,
+  };
+}
+
+function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
   // A host may be called 'state', and whoever reads the captures must not find the key among them.
   if (`${resolve(values.state)}/`.startsWith(`${resolve(values.captures)}/`)) {
     throw usageError(
@@ -378,7 +550,7 @@ function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
     listen: values.listen,
     captures: values.captures,
     state: values.state,
-    tls: cert === undefined || key === undefined ? undefined : { cert, key },
+    tls: tlsFiles(values),
     rotateBytes: values['rotate-bytes'],
     rotateAgeMs: values['rotate-age'],
     rotateIdleMs: values['rotate-idle'],
@@ -389,6 +561,7 @@ function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
     syncMs: values['sync-time'],
     minFreeBytes: values['min-free'],
     maxConnections: values['max-connections'],
+    downloads: values.downloads,
     verbose: values.verbose,
     quiet: values.quiet,
     json: values.json,

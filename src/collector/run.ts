@@ -6,7 +6,9 @@ import { RcapError, reasonOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { identityOf } from './authority.ts';
+import { Downloads } from './downloads.ts';
 import type { ServeFlags } from './flags.ts';
+import { Links } from './links.ts';
 import { lockFolder } from './lock.ts';
 import { systemDisk } from './disk.ts';
 import { CollectorServer } from './server.ts';
@@ -53,10 +55,20 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
         maxConnections: flags.maxConnections,
       },
     );
+    const downloads = new Downloads({
+      address: flags.downloads,
+      key: identity.key,
+      certificate: identity.certificate,
+      links: new Links(flags.state),
+      admits: (id) => tokens.admits(id),
+      log,
+    });
     const port = await server.listen();
+    downloads.start();
     retention.start();
     announce(flags, log, identity, port, tokens.list().length);
     await stopped;
+    downloads.stop();
     await server.stop();
     await retention.stop();
     store.close();

@@ -85,6 +85,31 @@ export class Tokens {
     writeFileSync(join(this.#folder, `${id}.revoked`), new Date().toISOString(), { mode: 0o600 });
   }
 
+  /** The id of a token that is ours and still good; throws why not. */
+  idOf(token: string): string {
+    const [, id, secret] = FORM.exec(token) ?? [];
+    const stored = id && this.#stored(id);
+    const known = id && secret && stored && timingSafeEqual(sha256(secret), Buffer.from(stored.secretSha256, 'hex'));
+    const reason = !id
+      ? 'it has not the form of one'
+      : !known
+        ? 'it is not known here'
+        : this.admits(id)
+          ? ''
+          : 'it is over';
+    if (!id || reason) {
+      throw new RcapError('TOKEN', `could not use the token: ${reason}`, {
+        hint: "'rcap-collector token list' shows what there is; without --token one is made",
+      });
+    }
+    return id;
+  }
+
+  /** Whether a token, by its id, may still be used. */
+  admits(id: string): boolean {
+    return this.#stored(id) !== undefined && this.#state(id).state === 'valid';
+  }
+
   /** Whether this token may send packets of this host in this run. Returns its id, or throws what to tell the agent. */
   admit(token: string, host: string, run: string): string {
     const refuse = (why: string, hint = 'rcap-collector token new, there') => new RcapError('TOKEN', why, { hint });

@@ -167,3 +167,25 @@ test('either: an error from equal places, else the stronger one wins', () => {
     /could not use '--token' and '--token-file' together/,
   );
 });
+
+test('a stamp beats the default, a settings file and flags beat it, the environment does not reach what it sets', () => {
+  const stamp = { server: ['stamped'], interface: ['eth0', 'eth1'], verbose: ['true'] };
+  const where = (argv: string[], environment: Environment = {}) => {
+    const { values, origins } = load(command, parse(command, argv), environment, stamp);
+    return [values.server?.host, origins.get('server'), values.interface.join(), values.token];
+  };
+  assert.deepEqual(where([]), ['stamped', 'stamp', 'eth0,eth1', undefined]);
+  assert.deepEqual(where([], { T_SERVER: 'planted', T_TOKEN: 't' }), ['stamped', 'stamp', 'eth0,eth1', 't']);
+  assert.deepEqual(where(['--settings', settings({ server: 'mine' })]), ['mine', 'file', 'eth0,eth1', undefined]);
+  assert.deepEqual(where(['--server', 'mine', '-i', 'lo']), ['mine', 'flag', 'lo', undefined]);
+  assert.equal(load(command, parse(command, []), {}, stamp).values.verbose, true);
+});
+
+test('a stamp that sets what nobody knows, or what is no setting, is refused', () => {
+  for (const name of ['sever', 'settings']) {
+    assert.throws(
+      () => load(command, parse(command, []), {}, { [name]: ['x'] }),
+      (e) => e instanceof RcapError && e.code === 'STAMP' && e.message.includes(`'${name}'`),
+    );
+  }
+});

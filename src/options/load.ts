@@ -1,6 +1,10 @@
-/** From options as typed to options as meant: flag > environment > settings file > default, and where each came from. */
+/**
+ * From options as typed to options as meant, and where each came from: flag > environment > settings file > stamp > default.
+ * A stamp is what was packed into an agent. What it sets the environment doesn't: that is the host's, and whoever got there
+ * first may have left a RCAP_SERVER in it; flags, and with them a settings file, are typed by who runs the agent.
+ */
 import { readFileSync } from 'node:fs';
-import { reasonOf, usageError } from '../errors.ts';
+import { RcapError, reasonOf, usageError } from '../errors.ts';
 import { nearest } from './near.ts';
 import type { Typed } from './parse.ts';
 import { type Command, type Option, spelled, type Values } from './table.ts';
@@ -15,14 +19,16 @@ import {
   parseSize,
 } from './units.ts';
 
-export type Origin = 'flag' | 'environment' | 'file' | 'default';
-const RANK: Record<Origin, number> = { flag: 3, environment: 2, file: 1, default: 0 };
+export type Origin = 'flag' | 'environment' | 'file' | 'stamp' | 'default';
+const RANK: Record<Origin, number> = { flag: 4, environment: 3, file: 2, stamp: 1, default: 0 };
+/** By long name, as typed: one text, or several of a repeatable option; 'true' for a flag. */
+export type Settings = Record<string, string[]>;
 
 export interface Meant<Options extends readonly Option[]> {
   values: Values<Options>;
   /** Where each value came from; nothing where there is no value. */
   origins: Map<string, Origin>;
-  /** The same as texts, as typed there. */
+  /** And as it was typed there. */
   texts: Map<string, string[]>;
 }
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -35,46 +41,57 @@ interface Source {
 }
 
 /** Never from a settings file: they say what to do now. */
-const NOT_IN_FILE = new Set(['settings', 'help', 'version', 'list-interfaces']);
+export const NOT_IN_FILE = new Set(['settings', 'help', 'version', 'list-interfaces', 'show-settings']);
 
 export function load<const Options extends readonly Option[]>(
   command: Command<Options>,
   typed: Typed,
   environment: Environment,
+  stamp: Settings = {},
 ): Meant<Options> {
   const file = typed.given.get('settings')?.[0];
   const settings = file === undefined ? {} : readSettings(command, file);
+  refuseStrange(command, stamp);
   const values: Record<string, unknown> = {};
   const origins = new Map<string, Origin>();
   const texts = new Map<string, string[]>();
   for (const option of command.options) {
-    const source = sourceOf(option, typed, environment, settings, file);
-    if (source) {
-      origins.set(option.name, source.origin);
-      texts.set(option.name, source.texts);
-    }
+    const source = sourceOf(option, typed, environment, settings, file, stamp);
+    if (source) origins.set(option.name, source.origin);
+    if (source) texts.set(option.name, source.texts);
     values[option.name] = meaningOf(option, source);
   }
   return { values: values as Values<Options>, origins, texts };
+}
+
+function refuseStrange({ name, options }: Command, stamp: Settings): void {
+  const strange = Object.keys(stamp).find((key) => NOT_IN_FILE.has(key) || !options.some((o) => o.name === key));
+  if (strange === undefined) return;
+  throw new RcapError('STAMP', `could not use the settings in this executable: ${name} knows no '${strange}'`, {
+    hint: 'it was packed by a collector of another version: take both from the same release',
+  });
 }
 
 function sourceOf(
   option: Option,
   typed: Typed,
   environment: Environment,
-  settings: Record<string, string[]>,
+  settings: Settings,
   file: string | undefined,
+  stamp: Settings,
 ): Source | undefined {
   const given = typed.given.get(option.name);
   if (given) return { texts: given, origin: 'flag', label: `--${option.name}` };
   // Set but empty is how scripts unset a variable for one command.
-  const variable = option.env === undefined ? undefined : environment[option.env];
+  const stamped = stamp[option.name];
+  const variable = option.env === undefined || stamped ? undefined : environment[option.env];
   if (variable) {
     const texts = 'repeatable' in option ? variable.split(',').map((text) => text.trim()) : [variable];
     return { texts, origin: 'environment', label: option.env ?? '' };
   }
   const setting = settings[option.name];
   if (setting) return { texts: setting, origin: 'file', label: `${option.name} in ${file}` };
+  if (stamped) return { texts: stamped, origin: 'stamp', label: `${option.name} in the stamp` };
   if ('default' in option) return { texts: [option.default], origin: 'default', label: `--${option.name}` };
   return undefined;
 }
@@ -131,7 +148,7 @@ function inRange(
 }
 
 /** A JSON object with the long names; numbers and text alike, an array where an option is repeatable, true or false for flags. */
-function readSettings(command: Command, file: string): Record<string, string[]> {
+function readSettings(command: Command, file: string): Settings {
   const fail = (reason: string, hint?: string) => usageError(`could not use settings file '${file}': ${reason}`, hint);
   let content: unknown;
   try {
@@ -177,6 +194,7 @@ export function either<Options extends readonly Option[]>(meant: Meant<Options>,
   const values = meant.values as Record<string, unknown>;
   values[loser] = Array.isArray(values[loser]) ? [] : undefined;
   meant.origins.delete(loser);
+  meant.texts.delete(loser);
 }
 
 function rankOf<Options extends readonly Option[]>(meant: Meant<Options>, name: string): number {

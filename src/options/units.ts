@@ -49,6 +49,10 @@ export function parseAddress(text: string, defaultPort: number): Address {
   return { host: (match[1] ?? match[2])!, port };
 }
 
+/** As parseAddress reads it. */
+export const formatAddress = ({ host, port }: Address): string =>
+  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+
 /** A size as parseSize reads it, with the largest unit that fits exactly. */
 export const formatSize = (bytes: number): string => format(bytes, SIZES);
 export const formatRate = (bytes: number): string => `${formatSize(bytes)}/s`;

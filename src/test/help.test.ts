@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AGENT } from '../agent/flags.ts';
+import { AGENT } from '../options/agent.ts';
 import { SERVICE } from '../agent/service/flags.ts';
 import { COLLECTOR_COMMANDS } from '../collector/flags.ts';
 import { fullHelp, markdownHelp, shortHelp } from '../options/help.ts';

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { readAgentFlags } from '../agent/flags.ts';
+import { readAgentFlags } from '../options/agent.ts';
 import { makePlan } from '../agent/plan.ts';
 import { Run } from '../agent/run.ts';
 import { loadAddon } from '../capture/addon.ts';

@@ -1,13 +1,13 @@
 /** A connection as the agent's protocol sees it: bytes both ways, over a peer that is verified. */
 import type { RcapError } from '../errors.ts';
+import { formatAddress } from '../options/units.ts';
 
 export interface Server {
   host: string;
   port: number;
 }
 
-export const serverText = (s: Server): string =>
-  s.host.includes(':') ? `[${s.host}]:${s.port}` : `${s.host}:${s.port}`;
+export const serverText: (s: Server) => string = formatAddress;
 
 export interface LinkEvents {
   /** The chunk may be overwritten after the call. */

@@ -4,11 +4,11 @@
  */
 import { usageError } from '../../errors.ts';
 import { fullHelp, shortHelp } from '../../options/help.ts';
-import { type Environment, load, type Origin } from '../../options/load.ts';
+import { type Environment, load, NOT_IN_FILE, type Origin, type Settings } from '../../options/load.ts';
 import { nearest } from '../../options/near.ts';
 import { parse, type Typed } from '../../options/parse.ts';
 import type { Command, Option } from '../../options/table.ts';
-import { AGENT, type AgentFlags, checkAgentFlags } from '../flags.ts';
+import { AGENT, type AgentFlags, checkAgentFlags } from '../../options/agent.ts';
 
 const SERVICE_GROUP = 'The service';
 const OWN = [
@@ -46,13 +46,18 @@ Example:
 } as const satisfies Command;
 
 /** Not for a service: it would send the same file again at each start, or nothing. */
-const NOT_FOR_SERVICES = ['read', 'write', 'list-interfaces', 'version'];
+const NOT_FOR_SERVICES = ['read', 'write'];
+/** What says what to do now is no setting; but these are of use here. */
+const USEFUL = ['settings', 'help'];
+
+const takes = ({ name }: Option): boolean =>
+  USEFUL.includes(name) || !(NOT_IN_FILE.has(name) || NOT_FOR_SERVICES.includes(name));
 
 const INSTALL = {
   name: 'rcap-agent service install',
   usage: '[options] [filter words ...]',
   about: SERVICE.about,
-  options: [...OWN, ...AGENT.options.filter(({ name }) => !NOT_FOR_SERVICES.includes(name))],
+  options: [...OWN, ...AGENT.options.filter(takes)],
   words: AGENT.words,
 } satisfies Command;
 const OTHERS = { ...SERVICE, usage: '[options]' } satisfies Command;
@@ -69,8 +74,12 @@ export type ServiceCommand =
   /** What Windows' service manager starts; not for people, so no help says it. */
   | { command: 'run'; name: string; folder: string };
 
-/** `argv` from after the word `service` on. */
-export function readServiceFlags(argv: readonly string[], environment: Environment): ServiceCommand {
+/** `argv` from after the word `service` on; `stamp` as for readAgentFlags. */
+export function readServiceFlags(
+  argv: readonly string[],
+  environment: Environment,
+  stamp: () => Settings | undefined = () => undefined,
+): ServiceCommand {
   const [word, ...rest] = argv;
   if (word === '--help' || word === '-h') return help(word === '-h', SERVICE);
   const [name, folder] = rest;
@@ -80,7 +89,7 @@ export function readServiceFlags(argv: readonly string[], environment: Environme
   const typed = parse(verb === 'install' ? INSTALL : { ...OTHERS, name: `${SERVICE.name} ${verb}` }, rest);
   if (typed.given.has('help')) return help(typed.short.has('help'), SERVICE);
   const service = own(typed);
-  if (verb === 'install') return { command: verb, ...service, ...installation(typed, environment) };
+  if (verb === 'install') return { command: verb, ...service, ...installation(typed, environment, stamp) };
   if (service.print)
     throw usageError(`could not use '--print' with 'service ${verb}'`, `${SERVICE.name} install --print`);
   return { command: verb, name: service.name };
@@ -105,17 +114,20 @@ function unknownVerb(word: string | undefined): Error {
 
 /** Who installs means the service's settings, wherever they come from; what a stamp or a default says needs no repeating. */
 const ORIGINS: readonly Origin[] = ['flag', 'environment', 'file'];
-const NOT_KEPT = ['settings', 'help'];
 
-function installation(typed: Typed, environment: Environment): { flags: AgentFlags; given: Given } {
-  const { flags, meant } = checkAgentFlags(typed, environment);
+function installation(
+  typed: Typed,
+  environment: Environment,
+  stamp: () => Settings | undefined,
+): { flags: AgentFlags; given: Given } {
+  const { flags, meant } = checkAgentFlags(typed, environment, stamp);
   const wrong = NOT_FOR_SERVICES.find((name) => ORIGINS.includes(meant.origins.get(name) ?? 'default'));
   if (wrong !== undefined) {
     throw usageError(`could not use '--${wrong}' with a service: it captures and sends`, `leave out --${wrong}`);
   }
   const given = new Map<string, readonly string[]>();
   for (const [name, texts] of meant.texts) {
-    const kept = ORIGINS.includes(meant.origins.get(name) ?? 'default') && !NOT_KEPT.includes(name);
+    const kept = ORIGINS.includes(meant.origins.get(name) ?? 'default') && !NOT_IN_FILE.has(name);
     if (kept) given.set(name, texts);
   }
   if (typed.words.length > 0) given.set('filter', [flags.filter]);

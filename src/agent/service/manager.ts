@@ -1,6 +1,6 @@
 /** What a system's own manager of services does for us; systemd.ts and windows.ts are two of them. */
 import { RcapError } from '../../errors.ts';
-import type { AgentFlags } from '../flags.ts';
+import type { AgentFlags } from '../../options/agent.ts';
 import type { ServiceFiles } from './settings.ts';
 
 export interface Installation {

@@ -1,7 +1,7 @@
 /** What a service is told at its start: a settings file, which only administrators may read since a token may be in it. */
 import { readFileSync } from 'node:fs';
 import { reasonOf, RcapError } from '../../errors.ts';
-import { AGENT, type AgentFlags } from '../flags.ts';
+import { AGENT, type AgentFlags } from '../../options/agent.ts';
 import type { Given } from './flags.ts';
 
 /** At the end a service waits this long for its collector, where nobody said otherwise: the system's end must not hang on it. */

@@ -1,5 +1,5 @@
 /** The systemd unit of a service: one capability, one user that exists while it runs, nothing else of the system. */
-import type { AgentFlags } from '../flags.ts';
+import type { AgentFlags } from '../../options/agent.ts';
 import { CA_FILE, finalCodes, SETTINGS_FILE, STOP_WITHIN_MS } from './settings.ts';
 
 export interface UnitParts {

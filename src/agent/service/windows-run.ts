@@ -2,10 +2,11 @@
 import { appendFileSync, existsSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Services } from 'node-pcap-native';
+import type { Services } from '../../capture/source.ts';
 import { exitCodeOf, RcapError } from '../../errors.ts';
 import { Log } from '../../log.ts';
-import { type AgentCommand, type AgentFlags, readAgentFlags } from '../flags.ts';
+import { type AgentCommand, type AgentFlags, readAgentFlags } from '../../options/agent.ts';
+import { ownSettings } from '../own-stamp.ts';
 import { CA_FILE, finalCodes, LOG_FILE, SETTINGS_FILE, STOP_WITHIN_MS } from './settings.ts';
 
 /** SERVICE_STATUS.dwCurrentState */
@@ -74,7 +75,7 @@ async function captureAgain(services: Services, folder: string, capture: Capture
 function settingsIn(folder: string): AgentFlags {
   const ca = join(folder, CA_FILE);
   const argv = ['--settings', join(folder, SETTINGS_FILE), ...(existsSync(ca) ? ['--ca', ca] : [])];
-  const command: AgentCommand = readAgentFlags(argv, {});
+  const command: AgentCommand = readAgentFlags(argv, {}, ownSettings);
   if (command.command !== 'run') throw new Error('settings that ask for help');
   return command;
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { RcapError } from '../errors.ts';
 import type { Environment } from '../options/load.ts';
-import { AGENT, type AgentFlags, readAgentFlags } from './flags.ts';
+import { AGENT, type AgentFlags, readAgentFlags, settingsToPack } from './agent.ts';
 
 const PIN = `sha256/${createHash('sha256').update('key').digest('base64')}`;
 const folder = mkdtempSync(join(tmpdir(), 'rcap-test-'));
@@ -221,4 +221,73 @@ test('letters are those of tcpdump', () => {
     V: 'version',
     h: 'help',
   });
+});
+
+const TO = { server: ['ir.corp:9000'], pin: PIN, token: 'rcap_secret' };
+
+test('what is packed comes out again as if typed', () => {
+  const stamp = settingsToPack(['--count', '5', '-pi', 'eth0', '--spool=1M', 'tcp', 'port', '443'], TO);
+  const packed = readAgentFlags([], {}, () => stamp);
+  const typed = [...'-c 5 -p -i eth0 --spool 1M --server ir.corp:9000 --token rcap_secret --pin'.split(' '), PIN];
+  assert.deepEqual(packed, readAgentFlags([...typed, 'tcp port 443'], {}));
+  const other = readAgentFlags(['-c', '7', 'icmp'], {}, () => stamp);
+  assert.ok(other.command === 'run');
+  assert.deepEqual([other.count, other.filter, other.token], [7, 'icmp', 'rcap_secret']);
+});
+
+test('default flags that the agent would refuse are refused when they are packed', () => {
+  const bad = (argv: string[], reason: RegExp) => assert.throws(() => settingsToPack(argv, TO), reason);
+  bad(['--cuont', '5'], /could not use '--cuont'/);
+  bad(['--count', 'many'], /not a whole number/);
+  bad(['-vq'], /'--verbose' and '--quiet' together/);
+  bad(['-r', 'x', '--snaplen', '5'], /'--snaplen' and '--read' together/);
+  for (const name of ['server', 'pin', 'token', 'token-file', 'ca', 'settings'])
+    bad([`--${name}=x`], /no default flag/);
+  for (const name of ['help', 'version', 'list-interfaces', 'show-settings']) bad([`--${name}`], /no default flag/);
+});
+
+test('a pin that is typed must be the one of the stamp', () => {
+  const stamp = () => settingsToPack([], TO);
+  assert.equal(readAgentFlags(['--pin', PIN], {}, stamp).command, 'run');
+  const other = `sha256/${createHash('sha256').update('other').digest('base64')}`;
+  assert.throws(
+    () => readAgentFlags(['--pin', other], {}, stamp),
+    (e) => e instanceof RcapError && e.code === 'STAMP' && e.message.includes(PIN) && e.message.includes(other),
+  );
+});
+
+test('help and version look at no stamp; everything else does', () => {
+  const damaged = () => {
+    throw new RcapError('STAMP', 'damaged');
+  };
+  assert.equal(readAgentFlags(['--help'], {}, damaged).command, 'help');
+  assert.equal(readAgentFlags(['-V'], {}, damaged).command, 'version');
+  for (const argv of [[], ['-D'], ['--show-settings'], ['--server', 'x', '--pin', PIN]])
+    assert.throws(() => readAgentFlags(argv, {}, damaged), /damaged/);
+});
+
+test('--show-settings says where each value comes from, and no secret', () => {
+  const file = join(folder, 'shown.json');
+  writeFileSync(file, JSON.stringify({ spool: '128M' }));
+  const stamp = () => settingsToPack(['--count', '5'], TO);
+  const show = (...argv: string[]) => {
+    const shown = readAgentFlags(['--show-settings', ...argv], { RCAP_TOKEN: 'planted' }, stamp);
+    assert.ok(shown.command === 'show-settings');
+    return shown.text;
+  };
+  const list = JSON.parse(show('--json', '--settings', file, '-p', 'udp')) as { name: string }[];
+  const of = (name: string) => list.find((s) => s.name === name);
+  assert.deepEqual(of('count'), { name: 'count', value: '5', from: 'stamp' });
+  assert.deepEqual(of('server'), { name: 'server', value: 'ir.corp:9000', from: 'stamp' });
+  assert.deepEqual(of('token'), { name: 'token', value: '(secret)', from: 'stamp' });
+  assert.deepEqual(of('spool'), { name: 'spool', value: '128M', from: 'file' });
+  assert.deepEqual(of('no-promiscuous'), { name: 'no-promiscuous', value: 'yes', from: 'flag' });
+  assert.deepEqual(of('filter'), { name: 'filter', value: 'udp', from: 'flag' });
+  assert.deepEqual(of('buffer'), { name: 'buffer', value: '32M', from: 'default' });
+  assert.match(show(), /^count +5 +stamp$/m);
+  assert.doesNotMatch(show(), /rcap_secret|planted/);
+  // Also of an agent that nobody packed, and without a server.
+  const plain = readAgentFlags(['--show-settings', '--json'], { RCAP_TOKEN: 't' });
+  assert.ok(plain.command === 'show-settings');
+  assert.match(plain.text, /\{"name":"token","value":"\(secret\)","from":"environment"\}/);
 });

@@ -1,12 +1,15 @@
-/** The agent's command line: its table, and all that can be refused before anything is opened. */
-import { usageError } from '../errors.ts';
+/**
+ * The agent's command line: its table, and all that can be refused before anything is opened. Not in agent/, since the
+ * collector reads it as well: what it packs into an agent must be what that agent takes.
+ */
+import { RcapError, usageError } from '../errors.ts';
 import { fullHelp, shortHelp } from '../options/help.ts';
-import { either, type Environment, load, type Meant } from '../options/load.ts';
+import { either, type Environment, load, type Meant, NOT_IN_FILE, type Settings } from '../options/load.ts';
 import { parse, type Typed } from '../options/parse.ts';
 import { refuseHostName, refusePin } from '../options/refuse.ts';
+import { showSettings } from '../options/show.ts';
 import type { Command, Option } from '../options/table.ts';
-import { type Address, MAX_TIMER_MS } from '../options/units.ts';
-import { serverText } from '../wire/link.ts';
+import { type Address, formatAddress, MAX_TIMER_MS } from '../options/units.ts';
 
 const CAPTURE = 'What to capture';
 const STOP = 'When to stop (what comes first)';
@@ -255,6 +258,13 @@ const OPTIONS = [
     help: 'take options from this file',
     more: 'A JSON object with the long names: {"server": "ir.corp:9000", "interface": ["eth0", "eth1"]}.',
   },
+  {
+    name: 'show-settings',
+    kind: 'flag',
+    group: GENERAL,
+    help: 'print each option, its value and where it comes from, and exit',
+    more: 'Flag, environment, file, stamp (what `rcap-collector pack` put into this executable) or default. With --json an array. Secrets are not shown.',
+  },
   { name: 'verbose', short: 'v', kind: 'flag', group: GENERAL, help: 'say more' },
   { name: 'quiet', short: 'q', kind: 'flag', group: GENERAL, help: 'say nothing but warnings and errors' },
   { name: 'json', kind: 'flag', group: GENERAL, help: 'messages as one JSON object a line, for machines' },
@@ -319,25 +329,35 @@ export interface AgentFlags {
   quiet: boolean;
   json: boolean;
 }
-export type AgentCommand = { command: 'help'; text: string } | { command: 'version' } | AgentFlags;
+export type AgentCommand = { command: 'help' | 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
 
-/** `argv` without the program's name. */
-export function readAgentFlags(argv: readonly string[], environment: Environment): AgentCommand {
+/** `argv` without the program's name; `stamp` reads what is packed into the executable, if something is. */
+export function readAgentFlags(
+  argv: readonly string[],
+  environment: Environment,
+  stamp: () => Settings | undefined = () => undefined,
+): AgentCommand {
   const typed = parse(AGENT, argv);
   if (typed.given.has('help'))
     return { command: 'help', text: typed.short.has('help') ? shortHelp(AGENT) : fullHelp(AGENT) };
   if (typed.given.has('version')) return { command: 'version' };
-  return checkAgentFlags(typed, environment).flags;
+  const { flags, meant } = checkAgentFlags(typed, environment, stamp);
+  if (!meant.values['show-settings']) return flags;
+  if (typed.words.length > 0) [meant.texts.set('filter', [flags.filter]), meant.origins.set('filter', 'flag')];
+  return { command: 'show-settings', text: showSettings(AGENT, meant, flags.json) };
 }
 
-/** As meant, and what was meant in the texts that were given. Throws when the options don't fit together. */
+/** As meant, and where that came from. Throws when the options don't fit together. */
 export function checkAgentFlags(
   typed: Typed,
   environment: Environment,
-): { flags: AgentFlags; meant: Meant<typeof OPTIONS> } {
-  const meant = load(AGENT, typed, environment);
+  stamp: () => Settings | undefined,
+): { flags: AgentFlags; meant: MeantAgent } {
+  const stamped = stamp();
+  const meant = load(AGENT, typed, environment, stamped);
   const filter = filterOf(meant, typed.words);
   checkTogether(meant, typed.words.length > 0);
+  checkPin(meant, stamped?.['pin']?.[0]);
   return { flags: agentFlags(meant, filter), meant };
 }
 
@@ -416,13 +436,57 @@ function checkTogether(meant: MeantAgent, words: boolean): void {
     throw usageError("could not use '--spool-disk' without '--spool-dir'", 'add --spool-dir DIR');
   }
   refuseTwice('interface', values.interface);
-  refuseTwice('server', values.server.map(serverText));
-  if (values.server.length === 0 && values.write === undefined && !values['list-interfaces']) {
+  refuseTwice('server', values.server.map(formatAddress));
+  if (
+    values.server.length === 0 &&
+    values.write === undefined &&
+    !values['list-interfaces'] &&
+    !values['show-settings']
+  ) {
     throw usageError(
       'could not send: no --server was given',
       'rcap-agent --server HOST:PORT --pin sha256/... --token-file FILE (the collector prints that line), or -w FILE to keep it here',
     );
   }
+}
+
+/** Whoever gives a pin says which collector is meant: an agent that another one packed is not his. */
+function checkPin({ values, origins }: MeantAgent, stamped: string | undefined): void {
+  if (stamped === undefined || values.pin === undefined || values.pin === stamped) return;
+  throw new RcapError(
+    'STAMP',
+    `could not use the settings in this executable: the collector that packed it has the pin ${stamped}, not ${values.pin}${origins.get('pin') === 'file' ? ' as in the settings file' : ''}`,
+    { hint: "don't trust this file, unless the pin is mistyped (compare with 'rcap-collector pin')" },
+  );
+}
+
+/** What a collector says itself when it packs an agent, or what makes no sense for the next start. */
+const NOT_PACKED = new Set([...NOT_IN_FILE, 'server', 'pin', 'ca', 'token', 'token-file']);
+
+/** What `rcap-collector pack` puts into an agent: where to go, and default flags, checked as this agent will. */
+export function settingsToPack(
+  defaults: readonly string[],
+  to: { server: string[]; pin: string; token: string },
+): Settings {
+  const typed: Typed = parse(AGENT, defaults);
+  const wrong = [...typed.given.keys()].find((name) => NOT_PACKED.has(name));
+  if (wrong !== undefined) {
+    throw usageError(
+      `could not pack '--${wrong}': it is no default flag`,
+      "server, pin and token are pack's own options, before the --",
+    );
+  }
+  const settings: Settings = {
+    server: to.server,
+    pin: [to.pin],
+    token: [to.token],
+    ...Object.fromEntries(typed.given),
+  };
+  if (typed.words.length > 0) settings['filter'] = [typed.words.join(' ')];
+  // As flags, and as the stamp that they become.
+  readAgentFlags(defaults, {}, () => ({ server: to.server, pin: [to.pin], token: [to.token] }));
+  readAgentFlags([], {}, () => settings);
+  return settings;
 }
 
 function refuseTwice(name: string, texts: string[]): void {

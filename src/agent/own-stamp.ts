@@ -1,0 +1,47 @@
+/** The settings that were packed into the executable that runs. */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import * as sea from 'node:sea';
+import { reasonOf, RcapError } from '../errors.ts';
+import { MAX_STAMP_BYTES, readStamp } from '../formats/stamp.ts';
+import type { Settings } from '../options/load.ts';
+import { unseal } from '../wire/seal.ts';
+
+/** Undefined for an agent that nobody packed. Throws an RcapError when the stamp isn't whole, or can't be read. */
+export function ownSettings(): Settings | undefined {
+  if (!sea.isSea()) return undefined;
+  const payload = readStamp(tailOf(ownFile()));
+  return payload && unseal(payload);
+}
+
+/** Also right when the file has another name by now, or none; without /proc what Node takes for its path. */
+function ownFile(): number {
+  const paths = process.platform === 'linux' ? ['/proc/self/exe', process.execPath] : [process.execPath];
+  const failures: unknown[] = [];
+  for (const path of paths) {
+    try {
+      return openSync(path, 'r');
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  // Going on would mean to trust what the stamp may say not to.
+  throw new RcapError('STAMP', `could not read '${process.execPath}', itself: ${reasonOf(failures.at(-1))}`, {
+    hint: `chmod +r ${process.execPath}`,
+    cause: failures.at(-1),
+  });
+}
+
+function tailOf(file: number): Uint8Array {
+  try {
+    const { size } = fstatSync(file);
+    const tail = Buffer.alloc(Math.min(size, MAX_STAMP_BYTES));
+    for (let at = 0; at < tail.length;) {
+      const read = readSync(file, tail, at, tail.length - at, size - tail.length + at);
+      if (read === 0) break;
+      at += read;
+    }
+    return tail;
+  } finally {
+    closeSync(file);
+  }
+}

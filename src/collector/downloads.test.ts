@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { request, type RequestOptions } from 'node:https';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { connect } from 'node:tls';
+import { readStamp } from '../formats/stamp.ts';
+import { Log } from '../log.ts';
+import { cleanUp, temporaryFolder, until } from '../test/support.ts';
+import { identityOf } from './authority.ts';
+import { Downloads } from './downloads.ts';
+import { Links } from './links.ts';
+
+const BYTES = 12 << 20;
+const PAYLOAD = Buffer.from('settings');
+
+async function fresh(t: TestContext) {
+  const state = temporaryFolder(t);
+  const agent = randomBytes(BYTES);
+  agent.write('\x7fELF', 'latin1');
+  const path = join(state, 'agent');
+  writeFileSync(path, agent);
+  const { key, certificate } = await identityOf(state);
+  const links = new Links(state);
+  const said: string[] = [];
+  const log = new Log('t', { write: (line) => void said.push(line) });
+  const ended = new Set<string>();
+  const admits = (id: string) => !ended.has(id);
+  const downloads = new Downloads({ address: { host: '127.0.0.1', port: 0 }, key, certificate, links, admits, log });
+  downloads.start();
+  cleanUp(t, () => downloads.stop());
+  const create = (expiresMs = 60_000) =>
+    links.create({ expiresMs, path, name: 'rcap-agent', tokenId: '01234567', payload: PAYLOAD });
+  const says = (pattern: RegExp) =>
+    until(`${pattern}`, () => said.map((line) => pattern.exec(line)).find(Boolean) ?? undefined);
+  const port = async () => Number((await says(/handing out packed agents on 127\.0\.0\.1:(\d+)/))[1]);
+  return { agent, create, says, said, port, ended };
+}
+
+interface Answer {
+  status: number | undefined;
+  headers: Record<string, unknown>;
+  body: Buffer;
+}
+async function ask(port: number, path: string, options: RequestOptions = {}): Promise<Answer> {
+  const asked = request({ host: '127.0.0.1', port, path, rejectUnauthorized: false, agent: false, ...options }).end();
+  const [response] = (await once(asked, 'response')) as [import('node:http').IncomingMessage];
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks) };
+}
+
+test('no port is open as long as there is no link', async (t) => {
+  const { said, create, port } = await fresh(t);
+  assert.deepEqual(said, []);
+  create();
+  assert.ok((await port()) > 0);
+});
+
+test('a link hands the stamped agent out once, whole; then it is like any other path', async (t) => {
+  const { agent, create, port, says } = await fresh(t);
+  const path = `/${create()}`;
+  const at = await port();
+  const head = await ask(at, path, { method: 'HEAD' });
+  assert.equal(head.status, 200);
+  const { status, body } = await ask(at, path, { maxVersion: 'TLSv1.2' });
+  assert.equal(status, 200);
+  assert.equal(String(body.length), head.headers['content-length']);
+  assert.ok(body.subarray(0, BYTES).equals(agent));
+  assert.equal(Buffer.from(readStamp(body.subarray(-65_536))!).toString(), 'settings');
+  await says(/127\.0\.0\.1:\d+ fetched rcap-agent by link [0-9a-f]{8}/);
+  const [again, other, post] = [await ask(at, path), await ask(at, '/'), await ask(at, path, { method: 'POST' })];
+  for (const answer of [again, other, post]) {
+    delete answer.headers['date'];
+    assert.deepEqual(answer, {
+      status: 404,
+      headers: { 'content-length': '0', connection: 'close' },
+      body: Buffer.alloc(0),
+    });
+  }
+  await says(/refused 127\.0\.0\.1:\d+: link [0-9a-f]{8} is over: it was used at/);
+  await says(/refused 127\.0\.0\.1:\d+: no link/);
+});
+
+test('one that broke off may be fetched again; two at once may not', async (t) => {
+  const { create, port, says } = await fresh(t);
+  const path = `/${create()}`;
+  const at = await port();
+  const slow = request({ host: '127.0.0.1', port: at, path, rejectUnauthorized: false, agent: false }).end();
+  slow.on('error', () => {});
+  const [response] = (await once(slow, 'response')) as [import('node:http').IncomingMessage];
+  response.on('error', () => {});
+  assert.equal((await ask(at, path)).status, 404);
+  await says(/is being fetched/);
+  slow.destroy();
+  await says(/warning: links: 127\.0\.0\.1:\d+: /);
+  assert.equal((await ask(at, path)).status, 200);
+});
+
+test('an expired link, and one whose token is revoked, say so in the log only', async (t) => {
+  const { create, port, says, ended } = await fresh(t);
+  const path = `/${create(1)}`;
+  const revoked = `/${create()}`;
+  ended.add('01234567');
+  const at = await port();
+  assert.equal((await ask(at, path)).status, 404);
+  assert.equal((await ask(at, revoked)).status, 404);
+  await says(/is over: it expired at/);
+  await says(/is over: its token 01234567 is/);
+});
+
+test('who asks in vain too often is not heard', async (t) => {
+  const { create, port, says } = await fresh(t);
+  const path = `/${create()}`;
+  const at = await port();
+  for (let n = 0; n < 30; n++) assert.equal((await ask(at, `/${n}`)).status, 404);
+  await says(/127\.0\.0\.1 is not heard for a minute/);
+  await assert.rejects(ask(at, path));
+});
+
+test('headers without end and bytes that are no HTTP end the connection', async (t) => {
+  const { create, port } = await fresh(t);
+  create();
+  const at = await port();
+  for (const bytes of [`GET / HTTP/1.1\r\nX: ${'x'.repeat(10_000)}`, 'hello\r\n\r\n']) {
+    const socket = connect({ host: '127.0.0.1', port: at, rejectUnauthorized: false });
+    socket.on('error', () => {});
+    socket.write(bytes);
+    socket.resume();
+    await once(socket, 'close');
+  }
+});
