@@ -25,6 +25,8 @@ export interface Source {
 
 export type Pool = native.Pool;
 export type Addon = typeof native;
+export type Services = native.Services;
+export type ServiceState = native.ServiceState;
 
 /** Opens a native session and translates its blocks, captures and errors. */
 export function openSession(

@@ -5,7 +5,7 @@
 import { usageError } from '../../errors.ts';
 import { AGENT, type AgentFlags, checkAgentFlags } from '../../options/agent.ts';
 import { fullHelp, shortHelp } from '../../options/help.ts';
-import { type Environment, load, type Origin, type Settings } from '../../options/load.ts';
+import { type Environment, load, NOT_IN_FILE, type Origin, type Settings } from '../../options/load.ts';
 import { nearest } from '../../options/near.ts';
 import { parse, type Typed } from '../../options/parse.ts';
 import type { Command, Option } from '../../options/table.ts';
@@ -46,13 +46,18 @@ Example:
 } as const satisfies Command;
 
 /** Not for a service: it would send the same file again at each start, or nothing. */
-const NOT_FOR_SERVICES = ['read', 'write', 'list-interfaces', 'show-settings', 'version'];
+const NOT_FOR_SERVICES = ['read', 'write'];
+/** What says what to do now is no setting; but these are of use here. */
+const USEFUL = ['settings', 'help'];
+
+const takes = ({ name }: Option): boolean =>
+  USEFUL.includes(name) || !(NOT_IN_FILE.has(name) || NOT_FOR_SERVICES.includes(name));
 
 const INSTALL = {
   name: 'rcap-agent service install',
   usage: '[options] [filter words ...]',
   about: SERVICE.about,
-  options: [...OWN, ...AGENT.options.filter(({ name }) => !NOT_FOR_SERVICES.includes(name))],
+  options: [...OWN, ...AGENT.options.filter(takes)],
   words: AGENT.words,
 } satisfies Command;
 const OTHERS = { ...SERVICE, usage: '[options]' } satisfies Command;
@@ -109,7 +114,6 @@ function unknownVerb(word: string | undefined): Error {
 
 /** Who installs means the service's settings, wherever they come from; what a stamp or a default says needs no repeating. */
 const ORIGINS: readonly Origin[] = ['flag', 'environment', 'file'];
-const NOT_KEPT = ['settings', 'help'];
 
 function installation(
   typed: Typed,
@@ -123,7 +127,7 @@ function installation(
   }
   const given = new Map<string, readonly string[]>();
   for (const [name, texts] of meant.texts) {
-    const kept = ORIGINS.includes(meant.origins.get(name) ?? 'default') && !NOT_KEPT.includes(name);
+    const kept = ORIGINS.includes(meant.origins.get(name) ?? 'default') && !NOT_IN_FILE.has(name);
     if (kept) given.set(name, texts);
   }
   return { flags, given };

@@ -81,8 +81,8 @@ SystemCallFilter=capset seccomp
 SystemCallErrorNumber=EPERM
 ProtectSystem=strict
 ProtectHome=yes
-# In memory, and executable: the agent loads its capture library from there.
-TemporaryFileSystem=/tmp:mode=1777,size=16M,nosuid,nodev
+# Its own, and executable: the agent loads its capture library from there, whatever the host forbids for /tmp and /dev/shm.
+TemporaryFileSystem=/dev/shm:mode=1777,size=16M,nosuid,nodev
 PrivateMounts=yes
 PrivateDevices=yes
 ProtectKernelTunables=yes

@@ -2,7 +2,7 @@
 import { appendFileSync, existsSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Services } from 'node-pcap-native';
+import type { Services } from '../../capture/source.ts';
 import { exitCodeOf, RcapError } from '../../errors.ts';
 import { Log } from '../../log.ts';
 import { type AgentCommand, type AgentFlags, readAgentFlags } from '../../options/agent.ts';

@@ -5,7 +5,7 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Services, ServiceState } from 'node-pcap-native';
+import type { Services, ServiceState } from '../../capture/source.ts';
 import { reasonOf, RcapError } from '../../errors.ts';
 import { alone } from './alone.ts';
 import { type Installation, type Manager, needsExecutable, notInstalled, type Status, taken } from './manager.ts';
