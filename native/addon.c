@@ -1,8 +1,5 @@
 #include "addon.h"
 
-#ifndef _WIN32
-#include <fcntl.h>
-#endif
 #include <pcap/pcap.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +9,7 @@
 #include "block.h"
 #include "interfaces.h"
 #include "link_type.h"
+#include "system.h"
 
 char *js_to_text(napi_env env, napi_value value) {
   size_t length = 0;
@@ -109,6 +107,9 @@ static napi_value interfaces(napi_env env, napi_callback_info info) {
     napi_create_object(env, &object);
     js_set(env, object, "number", js_number(env, count + 1));
     js_set(env, object, "name", js_text(env, found->name));
+    char friendly[INTERFACE_TEXT];
+    if (interface_friendly_name(found->name, friendly, sizeof friendly))
+      js_set(env, object, "friendlyName", js_text(env, friendly));
     if (found->description) js_set(env, object, "description", js_text(env, found->description));
     js_set(env, object, "addresses", addresses_of(env, found));
     js_set(env, object, "up", js_boolean(env, found->flags & PCAP_IF_UP));
@@ -181,17 +182,15 @@ static napi_value compile(napi_env env, napi_callback_info info) {
   return promise;
 }
 
-// Node makes pipes non-blocking, for whoever shares them, too, and undoes that in a handler of exit(). That isn't called:
-// it would run destructors under the threads that are there.
+static napi_value missing(napi_env env, napi_callback_info info) {
+  (void)info;
+  const char *words = system_missing();
+  return words ? js_text(env, words) : js_undefined(env);
+}
+
 static napi_value leave(napi_env env, napi_callback_info info) {
   ARGUMENTS(1);
-#ifndef _WIN32
-  for (int fd = 0; fd < 3; fd++) {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags >= 0) fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
-  }
-#endif
-  _Exit((int)js_to_uint32(env, argument[0]));
+  system_leave((int)js_to_uint32(env, argument[0]));
 }
 
 // ---- pool -------------------------------------------------------------------------------------------------------------
@@ -249,7 +248,7 @@ NAPI_MODULE_INIT() {
       {"linkTypeName", link_type_names}, {"linkTypeByName", link_type_of_name}, {"createPool", create_pool},
       {"poolFree", pool_free_count}, {"poolRelease", pool_give_back},   {"open", addon_open},
       {"setFilter", addon_set_filter}, {"stats", addon_stats},          {"stop", addon_stop},
-      {"exit", leave},
+      {"missing", missing},         {"exit", leave},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

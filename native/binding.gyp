@@ -28,7 +28,7 @@
         [
           "OS=='linux'",
           {
-            "sources": ["posix/wake.c", "posix/input.c", "linux/wake.c", "linux/intake.c", "linux/link_address.c", "linux/stat.c"],
+            "sources": ["posix/wake.c", "posix/input.c", "posix/system.c", "posix/friendly_name.c", "linux/wake.c", "linux/intake.c", "linux/link_address.c", "linux/stat.c"],
             "include_dirs": ["<(libpcap)/source"],
             "defines": ["_GNU_SOURCE"],
             "cflags": ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-ffunction-sections"],
@@ -50,6 +50,8 @@
             "sources": [
               "posix/wake.c",
               "posix/input.c",
+              "posix/system.c",
+              "posix/friendly_name.c",
               "macos/wake.c",
               "macos/intake.c",
               "macos/link_address.c",

@@ -45,7 +45,7 @@ static FileStep begin_section(FileReader *reader, uint32_t length) {
     return file_fail(reader, CODE_FILE_FORMAT, "pcapng version %u.%u is not supported", major,
                      file_16(reader, reader->at + 14));
   reader->interface_count = 0; // each section describes its own
-  return FILE_END;
+  return FILE_DONE;
 }
 
 static void keep_text(char *into, const uint8_t *text, uint32_t length) {
@@ -115,7 +115,7 @@ static FileStep add_interface(FileReader *reader, uint32_t length, FilePacket *p
     return file_fail(reader, CODE_FILE_FORMAT, "it has more than %d different interfaces", FILE_CAPTURES_MAX);
   interface.capture = packet->capture = (uint32_t)found;
   reader->interfaces[reader->interface_count++] = interface;
-  return added ? FILE_CAPTURE : FILE_END;
+  return added ? FILE_CAPTURE : FILE_DONE;
 }
 
 // Reads the head of a packet block, of which at least 28 bytes or the whole block are at reader->at, into `packet`;
@@ -175,7 +175,7 @@ static FileStep large_block(FileReader *reader, uint32_t type, uint32_t length, 
   if (fill != FILL_DONE) return file_cut_short(reader, fill);
   if (file_32(reader, reader->at) != length) return damaged(reader, "a block's two lengths differ");
   reader->at += 4;
-  if (!is_packet(type)) return FILE_END;
+  if (!is_packet(type)) return FILE_DONE;
   reader->packets++;
   return FILE_PACKET;
 }
@@ -184,7 +184,7 @@ static FileStep small_block(FileReader *reader, uint32_t type, uint32_t length, 
   FileFill fill = file_fill(reader, length);
   if (fill != FILL_DONE) return file_cut_short(reader, fill);
   if (file_32(reader, reader->at + length - 4) != length) return damaged(reader, "a block's two lengths differ");
-  FileStep step = FILE_END;
+  FileStep step = FILE_DONE;
   if (is_packet(type)) {
     size_t offset;
     uint32_t stored;
@@ -203,11 +203,11 @@ static FileStep small_block(FileReader *reader, uint32_t type, uint32_t length, 
 }
 
 FileStep file_next_pcapng(FileReader *reader, FilePacket *packet) {
-  // A step that ends a block without anything for the caller is FILE_END.
-  for (FileStep step = FILE_END; step == FILE_END;) {
+  // A step that ends a block without anything for the caller is FILE_DONE.
+  for (FileStep step = FILE_DONE; step == FILE_DONE;) {
     FileFill fill = file_fill(reader, BLOCK_FRAME);
     if (fill != FILL_DONE)
-      return fill == FILL_END && reader->at == reader->end ? FILE_END : file_cut_short(reader, fill);
+      return fill == FILL_END && reader->at == reader->end ? FILE_DONE : file_cut_short(reader, fill);
     uint32_t type = file_32(reader, reader->at);
     if (type == PCAPNG_SECTION) {
       reader->swapped = false;
@@ -220,7 +220,7 @@ FileStep file_next_pcapng(FileReader *reader, FilePacket *packet) {
     if (length < BLOCK_FRAME || length % 4 != 0) return damaged(reader, "a block's length is not valid");
     step = length <= FILE_BUFFER_BYTES ? small_block(reader, type, length, packet)
                                        : large_block(reader, type, length, packet);
-    if (step != FILE_END) return step;
+    if (step != FILE_DONE) return step;
   }
-  return FILE_END;
+  return FILE_DONE;
 }

@@ -163,7 +163,7 @@ static FileStep open_file(FileReader *reader, FilePacket *packet) {
 static FileStep next_pcap(FileReader *reader, FilePacket *packet) {
   FileFill fill = file_fill(reader, reader->record_head);
   if (fill != FILL_DONE)
-    return fill == FILL_END && reader->at == reader->end ? FILE_END : file_cut_short(reader, fill);
+    return fill == FILL_END && reader->at == reader->end ? FILE_DONE : file_cut_short(reader, fill);
   const uint8_t *head = reader->at;
   uint32_t captured = file_32(reader, head + 8), original = file_32(reader, head + 12);
   if (reader->lengths_swapped || (reader->lengths_uncertain && captured > original)) {

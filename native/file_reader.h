@@ -36,7 +36,7 @@ typedef struct FilePacket {
 typedef enum FileStep {
   FILE_PACKET,
   FILE_CAPTURE, // a new capture, `packet.capture`, of which no packet came yet
-  FILE_END,
+  FILE_DONE,
   FILE_STOPPED, // by the callback
   FILE_FAILED,  // see file_reader_failure
 } FileStep;

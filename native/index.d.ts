@@ -46,6 +46,8 @@ export interface Interface {
   /** Position in the list, from 1: what `-i NUMBER` means. */
   number: number;
   name: string;
+  /** What the system's settings call it (Windows: "Ethernet", "Wi-Fi"), where it has such a name. */
+  friendlyName?: string;
   description?: string;
   addresses: InterfaceAddress[];
   up: boolean;
@@ -56,9 +58,11 @@ export interface Interface {
   connection: 'unknown' | 'connected' | 'disconnected' | 'not-applicable';
 }
 
-/** libpcap's own version text. */
+/** libpcap's own version text; on Windows with that of Npcap. */
 export function version(): string;
-/** Interfaces that could be captured on, in libpcap's order (the best first). */
+/** What a live capture needs and this machine doesn't have (Windows: Npcap), in words; undefined when all is there. */
+export function missing(): string | undefined;
+/** Interfaces that could be captured on, in libpcap's order (the best first); without Npcap those that Windows knows. */
 export function interfaces(): Interface[];
 /**
  * Compiles a filter for a link type (LINKTYPE_ value, as in files) and throws it away; off the event loop, since libpcap

@@ -165,7 +165,7 @@ static void read_file(File *file) {
       fail(file->failure, failure->code, "could not read '%s': %s", file->session->options.file, failure->message);
       return;
     }
-    case FILE_END:
+    case FILE_DONE:
     case FILE_STOPPED: return;
     }
   }

@@ -120,6 +120,7 @@ module.exports = function wrap(binding) {
     MAX_SNAPLEN,
     BLOCK_BYTES,
     version: binding.version,
+    missing: binding.missing,
     interfaces: binding.interfaces,
     compile: (filter, linkType, snaplen) =>
       binding.compile(

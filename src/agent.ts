@@ -8,10 +8,11 @@ import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { writeAll } from './agent/write.ts';
 import { exit, loadAddon } from './capture/addon.ts';
 import { listLine } from './capture/interfaces.ts';
+import { INSTALL_NPCAP, requireCapture } from './capture/live.ts';
 import type { Addon } from './capture/source.ts';
 import { exitCodeOf } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
-import { Log } from './log.ts';
+import { isConsole, Log } from './log.ts';
 import { VERSION } from './version.ts';
 
 const PROGRAM = 'rcap-agent';
@@ -23,7 +24,7 @@ async function main(argv: string[]): Promise<number> {
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
     const addon = loadAddon();
-    return command.listInterfaces ? listInterfaces(addon, command.json) : await capture(command, addon, log);
+    return command.listInterfaces ? listInterfaces(addon, command.json, log) : await capture(command, addon, log);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
@@ -32,15 +33,18 @@ async function main(argv: string[]): Promise<number> {
 
 function print(text: string): number {
   try {
-    writeAll(1, Buffer.from(text));
+    if (isConsole(1)) process.stdout.write(text);
+    else writeAll(1, Buffer.from(text));
   } catch {
     // a reader that goes away ('rcap-agent -D | head -1') is no error
   }
   return 0;
 }
 
-function listInterfaces(addon: Addon, json: boolean): number {
+function listInterfaces(addon: Addon, json: boolean, log: Log): number {
   const list = addon.interfaces();
+  const missing = addon.missing();
+  if (missing !== undefined) log.warning(`they can't be captured on: ${missing}`, INSTALL_NPCAP);
   return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
 }
 
@@ -48,6 +52,7 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
   // The terminal may go in the middle of a capture: what was captured is still sent.
   process.stderr.on('error', () => {});
   const plan = makePlan(flags);
+  if (plan.read === undefined) requireCapture(addon);
   if (flags.snaplen < 262_144 && flags.read === undefined) {
     log.warning(
       `packets are cut to ${flags.snaplen} bytes: Arkime stops on cut packets`,
@@ -94,10 +99,15 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
 
 /** tcpdump's line, and what really filters. */
 function listening({ info }: Capture, linkType: [string, string] | undefined): string {
-  const [name, description] = linkType ?? [`LINKTYPE ${info.linkType}`, 'unknown'];
-  const what = info.source === 'live' ? `listening on ${info.interface}` : `reading from file ${info.file}`;
+  const [type, description] = linkType ?? [`LINKTYPE ${info.linkType}`, 'unknown'];
+  // Windows' own names are for machines.
+  const name =
+    /^\\Device\\/.test(info.interface) && info.friendlyName
+      ? `${info.friendlyName} (${info.interface})`
+      : info.interface;
+  const what = info.source === 'live' ? `listening on ${name}` : `reading from file ${info.file}`;
   const filter = info.effectiveFilter ? `, filter: ${info.effectiveFilter}` : '';
-  return `${what}, link-type ${name} (${description}), snapshot length ${info.snaplen} bytes${filter}`;
+  return `${what}, link-type ${type} (${description}), snapshot length ${info.snaplen} bytes${filter}`;
 }
 
 function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
@@ -118,11 +128,11 @@ function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
   return exitCode(outcome);
 }
 
-/** Calls back at SIGINT, SIGTERM and SIGHUP; `again` from the second on. Returns what takes the handlers away. */
+/** Calls back at SIGINT, SIGTERM, SIGHUP and Windows' Ctrl-Break; `again` from the second on. Returns what takes the handlers away. */
 function onSignals(act: (signal: string, again: boolean) => void): () => void {
   let seen = 0;
   const handler = (signal: string) => act(signal, seen++ > 0);
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGBREAK'] as const;
   for (const s of signals) process.on(s, handler);
   return () => {
     for (const s of signals) process.off(s, handler);

@@ -3,6 +3,7 @@
  * nothing is lost at exit, and never an error: whoever reads the log may go away, the capture goes on.
  */
 import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { RcapError } from './errors.ts';
 
 export type Level = 'error' | 'warning' | 'info' | 'debug';
@@ -77,10 +78,17 @@ export function printable(text: string): string {
   });
 }
 
+/** Windows' console takes characters, not bytes; Node's stream translates, and is synchronous there. */
+export const isConsole = (fd: 1 | 2): boolean => process.platform === 'win32' && isatty(fd);
+
 /** Tries of a pipe that is full and doesn't block; what then doesn't go in is lost. */
 const TRIES = 50;
 
 function writeToStandardError(line: string): void {
+  if (isConsole(2)) {
+    process.stderr.write(line);
+    return;
+  }
   let rest = Buffer.from(line);
   for (let tries = 0; rest.length > 0 && tries < TRIES; tries++) {
     try {

@@ -64,7 +64,9 @@ function uploadOf(flags: AgentFlags): Upload {
 
 function sameFile(a: string, b: string): boolean {
   try {
-    const [x, y] = [statSync(a), statSync(b)];
+    // Windows' numbers of files are longer than a number here.
+    const x = statSync(a, { bigint: true });
+    const y = statSync(b, { bigint: true });
     return x.isFile() && x.dev === y.dev && x.ino === y.ino;
   } catch {
     return false; // the one to be written isn't there yet

@@ -332,7 +332,7 @@ const NOTHING: Admitted = { packets: 0, packetBytes: 0, end: 0 };
 
 /** The interface that routes to the collector; without a collector the first that libpcap would take. */
 function defaultInterface(list: Interface[], localAddress: string | undefined): Interface {
-  const found = localAddress === undefined ? list[0] : interfaceOf(list, localAddress.replace(/^::ffff:/, ''));
+  const found = localAddress === undefined ? list[0] : interfaceOf(list, localAddress.replace(/^::ffff:|%.*$/g, ''));
   if (found) return found;
   throw new RcapError('NO_SUCH_INTERFACE', 'could not choose an interface', {
     hint: "name one with -i; 'rcap-agent -D' lists them",

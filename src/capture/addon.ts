@@ -1,14 +1,17 @@
 /**
  * The only loader of node-pcap-native. In development the package finds its own binary; inside the executable the binary is
- * an asset, and Linux loads a library from a file only: an unnamed one, so that nothing is left and nobody can swap it.
+ * an asset, and every system loads a library from a file only. Linux gets an unnamed one, so that nothing is left and nobody
+ * can swap it; macOS one that is gone once it is loaded; on Windows it is locked as long as it is used, so that the next run
+ * deletes it.
  */
 import { closeSync, constants, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants as system, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join, relative } from 'node:path';
 import * as sea from 'node:sea';
 import wrap from 'node-pcap-native/wrap.js';
 import { reasonOf, RcapError } from '../errors.ts';
+import { FOLDER_START, removeLeftovers } from './leftovers.ts';
 import type { Addon } from './source.ts';
 
 /** The asset's name, as scripts/package.ts puts it in. */
@@ -29,11 +32,21 @@ export function exit(code: number): never {
 /** Not seen by the bundler: the search for the binary stays out of the executable. */
 const loadPackage = () => createRequire(import.meta.filename)('node-pcap-native') as Addon;
 
+type Load = (bytes: Uint8Array, folder: string) => unknown;
+
+/** Ways to load, best first, and the folders that each is tried in. */
+const WAYS: Partial<Record<NodeJS.Platform, { loads: Load[]; folders: () => string[] }>> = {
+  linux: { loads: [loadUnnamed, loadNamed], folders: () => ['/run', '/dev/shm', tmpdir(), '/var/tmp', ownFolder()] },
+  win32: { loads: [loadLocked], folders: windowsFolders },
+};
+const OTHERS = { loads: [loadNamed], folders: () => [tmpdir(), '/var/tmp', ownFolder()] };
+
 /** Loads a native module from memory. Exported for its test. */
 export function loadLibrary(bytes: Uint8Array): unknown {
-  const folders = [...new Set(['/run', '/dev/shm', tmpdir(), '/var/tmp', dirname(process.execPath)])];
+  const { loads, folders: of } = WAYS[process.platform] ?? OTHERS;
+  const folders = [...new Set(of())];
   const refused: string[] = [];
-  for (const load of [loadUnnamed, loadNamed]) {
+  for (const load of loads) {
     for (const folder of folders) {
       try {
         return load(bytes, folder);
@@ -42,14 +55,31 @@ export function loadLibrary(bytes: Uint8Array): unknown {
       }
     }
   }
+  const hint =
+    process.platform === 'win32'
+      ? 'set TEMP to a folder that you may write to and load programs from'
+      : 'TMPDIR=DIR with a folder that is writable and not mounted noexec';
   throw new RcapError(
     'ADDON',
     `could not load 'node-pcap-native': none of ${folders.join(', ')} takes it (${refused[0]})`,
     {
-      hint: 'TMPDIR=DIR with a folder that is writable and not mounted noexec',
+      hint,
       cause: new Error(refused.join('; ')),
     },
   );
+}
+
+const ownFolder = () => dirname(process.execPath);
+
+/**
+ * Whoever installed us below Program Files has an administrator's rights, and nobody with less can write there. Else the
+ * temporary folder: a user's own is closed to other users; that of the system lets others add files, but not change ours.
+ */
+function windowsFolders(): string[] {
+  const programs = process.env['ProgramFiles'];
+  const below = programs === undefined ? '..' : relative(programs, ownFolder());
+  const installed = !below.startsWith('..') && !isAbsolute(below);
+  return installed ? [ownFolder(), tmpdir()] : [tmpdir(), ownFolder()];
 }
 
 /** Linux' O_TMPFILE includes O_DIRECTORY; Node has no name for it. */
@@ -67,16 +97,25 @@ function loadUnnamed(bytes: Uint8Array, folder: string): unknown {
   }
 }
 
-/** For file systems without O_TMPFILE: in a folder that only we can enter, gone once it is loaded. */
+/** In a folder that only we can enter, gone once it is loaded. On Linux for file systems without O_TMPFILE. */
 function loadNamed(bytes: Uint8Array, folder: string): unknown {
-  const own = mkdtempSync(join(folder, 'rcap-'));
+  const own = mkdtempSync(join(folder, FOLDER_START));
   try {
     const path = join(own, ADDON_ASSET);
     writeFileSync(path, bytes, { flag: 'wx', mode: 0o700 });
     return open(path);
   } finally {
-    rmSync(own, { recursive: true, force: true });
+    try {
+      rmSync(own, { recursive: true, force: true });
+    } catch {
+      // Windows, and it is loaded
+    }
   }
+}
+
+function loadLocked(bytes: Uint8Array, folder: string): unknown {
+  removeLeftovers(folder, ADDON_ASSET);
+  return loadNamed(bytes, folder);
 }
 
 function open(path: string): unknown {

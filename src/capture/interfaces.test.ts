@@ -26,6 +26,7 @@ const LIST: Interface[] = [
   }),
   anInterface({ number: 2, name: 'lo', loopback: true, addresses: [{ address: '127.0.0.1', family: 'ipv4' }] }),
   anInterface({ number: 3, name: '\\Device\\NPF_{1A2B}', description: 'Ethernet 2', connection: 'disconnected' }),
+  anInterface({ number: 5, name: '\\Device\\NPF_{3C4D}', friendlyName: 'Wi-Fi', description: 'Intel(R) AX210' }),
   // A name that is another's number.
   anInterface({ number: 4, name: '1', description: 'any', up: false, running: false }),
 ];
@@ -45,6 +46,8 @@ test('an interface is meant by its name, its number, or its friendly name in any
   assert.equal(found('3'), 3);
   assert.equal(found('\\Device\\NPF_{1A2B}'), 3);
   assert.equal(found('ethernet 2'), 3);
+  assert.equal(found('wi-fi'), 5);
+  assert.equal(found('intel(r) ax210'), 5);
   assert.equal(found('ANY'), 4);
 });
 
@@ -54,11 +57,12 @@ test('a name that is nearly right is answered with the right one, and any other 
   assert.equal(refusal('eht0').hint, 'did you mean -i eth0?');
   assert.equal(refusal('eth').hint, 'did you mean -i eth0?');
   assert.match(refusal('wlan0').hint!, /^'rcap-agent -D' lists them: eth0, lo, /);
+  assert.equal(refusal('Wi-F').hint, 'did you mean -i Wi-Fi?');
   assert.equal(refusal('wlan0').code, 'NO_SUCH_INTERFACE');
 });
 
 test('what is no number of the list is none', () => {
-  for (const wanted of ['0', '5', '-1', '01', '1.0', ' 2', '', '2\n']) {
+  for (const wanted of ['0', '6', '-1', '01', '1.0', ' 2', '', '2\n']) {
     assert.equal(refusal(wanted).code, 'NO_SUCH_INTERFACE', wanted);
   }
 });
@@ -85,6 +89,7 @@ test('an interface is listed in one line: number, name, friendly name, addresses
     '1.eth0 192.0.2.1 fe80::1 [Up, Running]',
     '2.lo 127.0.0.1 [Up, Running, Loopback]',
     '3.\\Device\\NPF_{1A2B} (Ethernet 2) [Up, Running, Disconnected]',
+    '5.\\Device\\NPF_{3C4D} (Wi-Fi: Intel(R) AX210) [Up, Running]',
     '4.1 (any) [Down]',
   ]);
 });

@@ -8,21 +8,22 @@ export function findInterface(list: Interface[], wanted: string): Interface {
   const found =
     list.find((i) => i.name === wanted) ??
     list.find((i) => String(i.number) === wanted) ??
+    list.find((i) => i.friendlyName?.toLowerCase() === wanted.toLowerCase()) ??
     list.find((i) => i.description?.toLowerCase() === wanted.toLowerCase());
   if (found) return found;
-  const near = nearest(
-    wanted,
-    list.map((i) => i.name),
-  );
+  const near = nearest(wanted, list.map(shortName));
   throw new RcapError('NO_SUCH_INTERFACE', `could not find interface '${printable(wanted)}'`, {
     hint: near
-      ? `did you mean -i ${near}?`
-      : `'rcap-agent -D' lists them: ${list
-          .map((i) => i.name)
-          .slice(0, 8)
-          .join(', ')}`,
+      ? `did you mean -i ${near.includes(' ') ? `"${near}"` : near}?`
+      : `'rcap-agent -D' lists them: ${list.map(shortName).slice(0, 8).join(', ')}`,
   });
 }
+
+/** The name that a user would type. */
+const shortName = (i: Interface) => i.friendlyName ?? i.name;
+
+/** What people call it: in the system's settings, else what libpcap says of it; may be empty. */
+export const friendlyNameOf = (i: Interface): string => i.friendlyName ?? i.description ?? '';
 
 /** The interface that has this address: the one that routes to whoever we reached from it. */
 export const interfaceOf = (list: Interface[], address: string): Interface | undefined =>
@@ -38,9 +39,10 @@ export function listLine(i: Interface): string {
     ...(i.connection === 'disconnected' ? ['Disconnected'] : []),
   ];
   const addresses = i.addresses.filter((a) => a.family !== 'link').map((a) => a.address);
+  const names = [...new Set([i.friendlyName, i.description])].filter(Boolean);
   return [
     `${i.number}.${i.name}`,
-    ...(i.description ? [`(${i.description})`] : []),
+    ...(names.length > 0 ? [`(${names.join(': ')})`] : []),
     ...(addresses.length ? [addresses.join(' ')] : []),
     `[${state.join(', ') || 'Down'}]`,
   ].join(' ');

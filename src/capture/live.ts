@@ -1,6 +1,7 @@
 /** Live capture on one interface. */
 import type { Interface, PcapError } from 'node-pcap-native';
 import { RcapError } from '../errors.ts';
+import { friendlyNameOf } from './interfaces.ts';
 import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
 
 export interface LiveOptions {
@@ -15,6 +16,15 @@ export interface LiveOptions {
   bufferBytes: number;
 }
 
+/** Throws when this machine lacks what every live capture needs, whatever the interface. */
+export function requireCapture(addon: Addon): void {
+  const missing = addon.missing();
+  if (missing !== undefined)
+    throw new RcapError('CAPTURE_LIBRARY', `could not capture: ${missing}`, { hint: INSTALL_NPCAP });
+}
+/** We may not bring it along: its licence says so. */
+export const INSTALL_NPCAP = 'install Npcap as an administrator, from https://npcap.com, and run this again';
+
 export function openLive(addon: Addon, pool: Pool, options: LiveOptions, handlers: SourceHandlers): Source {
   const { interface: device, ...rest } = options;
   return openSession(
@@ -26,7 +36,7 @@ export function openLive(addon: Addon, pool: Pool, options: LiveOptions, handler
       linkType: info.linkType,
       snaplen: info.snaplen,
       interface: device.name,
-      friendlyName: device.description ?? '',
+      friendlyName: friendlyNameOf(device),
       addresses: device.addresses.filter((a) => a.family !== 'link').map((a) => a.address),
       effectiveFilter: info.filter,
       promiscuous: options.promiscuous,
@@ -43,8 +53,14 @@ function explain(error: PcapError, options: LiveOptions): RcapError {
   return new RcapError(error.code, wordsOf(error, options.filter), { cause: error, ...(hint ? { hint } : {}) });
 }
 
-const HINTS: Partial<Record<PcapError['code'], (o: LiveOptions) => string>> = {
+type Hints = Partial<Record<PcapError['code'], (o: LiveOptions) => string>>;
+const UNIX_HINTS: Hints = {
   PERMISSION: () => `run it as root, or once: sudo setcap cap_net_raw+ep ${process.execPath}`,
   INTERFACE_DOWN: (o) => `ip link set ${o.interface.name} up`,
   FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -d '${o.filter}'`,
 };
+const WINDOWS_HINTS: Hints = {
+  PERMISSION: () => 'run it as an administrator (Npcap was installed for administrators only)',
+  FILTER: () => 'https://www.tcpdump.org/manpages/pcap-filter.7.html has the language',
+};
+const HINTS = process.platform === 'win32' ? WINDOWS_HINTS : UNIX_HINTS;

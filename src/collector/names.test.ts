@@ -60,6 +60,7 @@ test('an ordinary name stays as it is, and one that was made safe too', () => {
 const SEGMENT = {
   host: 'web01',
   interface: 'eth0',
+  friendlyName: 'the first one',
   opened: new Date('2026-11-24T02:15:00.999Z'),
   run: '0123456789abcdef0123456789abcdef',
   capture: 2,
@@ -70,12 +71,21 @@ test("a segment's name says host, interface, time, run, capture and first sequen
   assert.equal(segmentStem(SEGMENT), 'web01_eth0_20261124T021500Z_01234567-2_17');
 });
 
+test('an interface of Windows goes by its friendly name, where it has one', () => {
+  const device = '\\Device\\NPF_{1A2B3C4D-0000-0000-0000-000000000000}';
+  const named = (friendlyName: string) =>
+    segmentStem({ ...SEGMENT, interface: device, friendlyName }).split('_2026')[0];
+  assert.equal(named('Wi-Fi 2'), 'web01_Wi-Fi_2');
+  assert.equal(named(''), 'web01__Device_NPF__1A2B3C4D-0000-0000-');
+});
+
 test('with the longest numbers and hostile names it still fits into a file system, manifest, temporary name and all', () => {
   for (const said of HOSTILE) {
     const stem = segmentStem({
       ...SEGMENT,
       host: said,
       interface: said,
+      friendlyName: said,
       capture: 65_535,
       firstSequence: Number.MAX_SAFE_INTEGER,
     });

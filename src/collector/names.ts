@@ -13,11 +13,14 @@ export function safeName(said: string, longest: number): string {
 }
 
 export const hostFolder = (host: string): string => safeName(host, MAX_HOST);
-export const interfaceName = (name: string): string => safeName(name, MAX_INTERFACE);
+/** Windows' own names are GUIDs; what its settings say ("Ethernet") is as unique there. */
+export const interfaceName = ({ interface: name, friendlyName }: { interface: string; friendlyName: string }): string =>
+  safeName(/^\\Device\\NPF_/.test(name) && friendlyName ? friendlyName : name, MAX_INTERFACE);
 
 export interface SegmentName {
   host: string;
   interface: string;
+  friendlyName: string;
   /** When the segment was opened. */
   opened: Date;
   /** The run's id in hex, and the capture's number in it. */
@@ -29,13 +32,7 @@ export interface SegmentName {
 /** <host>_<interface>_<UTC>_<run>-<capture>_<first sequence>, the same for a segment's file and its manifest. */
 export function segmentStem(n: SegmentName): string {
   const time = n.opened.toISOString().slice(0, 19).replace(/[-:]/g, '') + 'Z';
-  return [
-    hostFolder(n.host),
-    interfaceName(n.interface),
-    time,
-    `${n.run.slice(0, 8)}-${n.capture}`,
-    n.firstSequence,
-  ].join('_');
+  return [hostFolder(n.host), interfaceName(n), time, `${n.run.slice(0, 8)}-${n.capture}`, n.firstSequence].join('_');
 }
 
 /** Link types that Arkime 6 knows; it exits on a file with any other. */

@@ -4,7 +4,7 @@ import { emptyLedger } from '../ledger.ts';
 import { openReportOf, reportOf } from './report.ts';
 import type { Position } from './runs.ts';
 
-const START = { host: 'web 01', interface: 'eth0', run: '00112233', capture: 1 };
+const START = { host: 'web 01', interface: 'eth0', friendlyName: '', run: '00112233', capture: 1 };
 const tally = (packets: number, bytes: number) => ({ packets, bytes });
 const at = (more: Partial<Position> = {}): Position => ({
   sequence: 4,

@@ -22,7 +22,7 @@ export interface Report {
   counters?: Counters | null;
 }
 
-type Names = Pick<SeriesStart, 'host' | 'interface' | 'run' | 'capture'>;
+type Names = Pick<SeriesStart, 'host' | 'interface' | 'friendlyName' | 'run' | 'capture'>;
 
 /** Longest part of an agent's reason that is shown, characters. */
 const SHOWN_REASON = 100;
@@ -57,7 +57,7 @@ export const openReportOf = (start: Names, at: Position, why: string): Report =>
 });
 
 /** As in the names of files: what a stranger calls itself may hold anything. */
-const nameOf = (start: Names) => `${hostFolder(start.host)}, ${interfaceName(start.interface)}`;
+const nameOf = (start: Names) => `${hostFolder(start.host)}, ${interfaceName(start)}`;
 const inFiles = ({ files, gaps }: Position) => `${plural(files.packets, 'in files')}, ${gaps.packets} in gaps`;
 
 const factsOf = ({ host, interface: name, run, capture }: Names, { files, gaps }: Position) => ({

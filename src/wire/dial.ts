@@ -159,6 +159,7 @@ function explain(e: NodeJS.ErrnoException, server: Server): RcapError {
 const isTlsError = (e: NodeJS.ErrnoException) => /^ERR_SSL_|EPROTO/.test(e.code ?? '');
 const NOT_TLS = 'it does not speak TLS 1.3';
 const IS_IT = 'is that the address and port of a rcap-collector?';
+const ROUTE = process.platform === 'win32' ? "'route print' shows the ways" : "'ip route get ADDRESS' shows the way";
 const REASONS: Record<string, [reason: string, hint: string]> = {
   ECONNREFUSED: [
     'connection refused',
@@ -167,7 +168,7 @@ const REASONS: Record<string, [reason: string, hint: string]> = {
   ECONNRESET: ['connection reset', IS_IT],
   ENOTFOUND: ['no such host', 'check the name in --server, or use an address'],
   EAI_AGAIN: ['its name could not be looked up', 'check the name server, or use an address in --server'],
-  EHOSTUNREACH: ['no route to the host', "'ip route get ADDRESS' shows the way"],
-  ENETUNREACH: ['the network is unreachable', "'ip route get ADDRESS' shows the way"],
+  EHOSTUNREACH: ['no route to the host', ROUTE],
+  ENETUNREACH: ['the network is unreachable', ROUTE],
   ETIMEDOUT: ['no answer', 'does a firewall stand between?'],
 };
