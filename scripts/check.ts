@@ -11,6 +11,7 @@ const LAYOUT = [
   'tsconfig.json',
   'src',
   'scripts/*.{ts,json}',
+  'scripts/package',
   'scripts/bench',
   'native/**/*.{js,ts,json}',
 ];

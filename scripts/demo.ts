@@ -21,7 +21,9 @@ const THERE = `rcap-demo-${process.pid}-b`;
 const say = (text: string) => console.log(`\n# ${text}`);
 const ip = (...args: string[]) => execFileSync('ip', args);
 
-execFileSync(process.execPath, [fileURLToPath(new URL('package.ts', import.meta.url))], { stdio: 'inherit' });
+execFileSync(process.execPath, [fileURLToPath(new URL('package.ts', import.meta.url)), 'linux-x64'], {
+  stdio: 'inherit',
+});
 if (process.getuid!() !== 0 && spawnSync('sudo', ['-n', 'true']).status === 0) {
   process.exit(
     spawnSync('sudo', ['-n', process.execPath, fileURLToPath(import.meta.url)], { stdio: 'inherit' }).status ?? 1,
