@@ -58,5 +58,5 @@ if [ "${1:-}" = all ]; then
   macos x64 x86_64 x86_64
   macos arm64 aarch64 arm64
   # Windows: prebuilds/win32-x64, with the source of libpcap that is there by now.
-  [ ! -f "$root/scripts/native-win32.sh" ] || sh "$root/scripts/native-win32.sh"
+  sh "$root/scripts/native-win32.sh"
 fi
