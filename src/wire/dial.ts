@@ -88,7 +88,7 @@ async function straight({ server, source, attempts, signal }: Try): Promise<Way>
     if (addresses.length === 0) throw wrongFamily(serverText(server), source!);
     if (attempts) await unless(signal, attempts.attempt(addresses.map((address) => ({ address, port }))));
     const socket = await reach(addresses, port, { address: source }, signal);
-    return { socket, places: [{ address: socket.remoteAddress ?? '', port }] };
+    return { socket, places: [{ address: remoteOf(socket), port }] };
   } catch (e) {
     throw explain(e, server, source);
   }
@@ -122,7 +122,7 @@ async function through(proxy: Proxy, { server, source, attempts, signal: whole, 
         ports.next = newPort();
         continue;
       }
-      const ours = { address: raw.remoteAddress ?? '', port, from: { ...from, address: raw.localAddress } };
+      const ours = { address: remoteOf(raw), port, from: { ...from, address: raw.localAddress } };
       return { socket: await tunnel(raw, proxy, server, signal), places: [ours, ...beyond] };
     }
   } catch (e) {
@@ -130,6 +130,12 @@ async function through(proxy: Proxy, { server, source, attempts, signal: whole, 
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** One that was reset already has no address any more. */
+function remoteOf({ remoteAddress }: Socket): string {
+  if (remoteAddress === undefined) throw Object.assign(new Error('reset'), { code: 'ECONNRESET' });
+  return remoteAddress;
 }
 
 /** The port is somebody else's. (That the address isn't ours says `bind`, too.) */
