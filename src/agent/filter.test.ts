@@ -165,6 +165,15 @@ test('what is tried is left out until that is settled; where a collector was ver
   assert.deepEqual([own.settle([]), own.filter], [true, one]);
 });
 
+test('the port of ours that a proxy was tried from stays left out until the next try', () => {
+  const own = new OwnTraffic();
+  const ours = { ...at('192.0.2.2'), from: { port: 50_000 } };
+  assert.equal(own.attempt([ours, at('::1')]), true);
+  assert.deepEqual([own.settle([]), own.filter], [true, ownTraffic([ours])]);
+  assert.deepEqual([own.attempt([ours]), own.settle([])], [false, false]);
+  assert.deepEqual([own.attempt([at('::1')]), own.filter], [true, ownTraffic([at('::1')])]);
+});
+
 test('the filter is the same whatever came first, and however an address is written', () => {
   const places = [at('192.0.2.1', 443), at('192.0.2.1', 9000), at('2001:db8::1')];
   const filters = [places, places.toReversed()].map((list) => {

@@ -50,7 +50,8 @@ export class OwnTraffic {
   /** How that ended: with a collector verified there, or, without places, with none. True as above. */
   settle(verified: readonly Place[]): boolean {
     return this.#change(() => {
-      this.#tried = [];
+      // Exactly one connection of ours can be no harm, and the next try is from there, too.
+      this.#tried = verified.length > 0 ? [] : this.#tried.filter((place) => place.from !== undefined);
       for (const place of verified) {
         const key = textOf(place);
         this.#verified.delete(key);

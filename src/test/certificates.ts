@@ -10,15 +10,20 @@ export interface TestIdentity {
   pin: string;
 }
 
-/** As PEM, self-signed; a CA if asked for. */
-export async function selfSigned(name: string, ca = false): Promise<TestIdentity> {
+/** As PEM, self-signed; a CA if asked for, of this address if there is one. */
+export async function selfSigned(name: string, ca = false, address?: string): Promise<TestIdentity> {
   const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
   const made = await x509.X509CertificateGenerator.createSelfSigned(
     {
       name,
       keys: keys as never,
       signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-      extensions: ca ? [new x509.BasicConstraintsExtension(true, undefined, true)] : [],
+      extensions: [
+        new x509.BasicConstraintsExtension(ca, undefined, true),
+        ...(address === undefined
+          ? []
+          : [new x509.SubjectAlternativeNameExtension([{ type: 'ip' as const, value: address }])]),
+      ],
     },
     webcrypto,
   );

@@ -16,6 +16,8 @@ export interface SquidOptions {
   hosts?: Record<string, string>;
   /** Who may use it; left out: everybody. */
   user?: { name: string; password: string };
+  /** What it speaks TLS with to those who use it. */
+  own?: TestIdentity;
   /** The CA in whose name it reads along. */
   inspect?: TestIdentity;
 }
@@ -69,7 +71,7 @@ export class Squid {
     writeFileSync(this.#file('hosts'), Object.entries(hosts).map(([name, address]) => `${address} ${name}\n`).join('')); // prettier-ignore
     const login = user && this.#login(user);
     return `${[
-      `http_port ${this.#options.listen}${this.#inspection()}`,
+      this.#options.own ? this.#overTls(this.#options.own) : `http_port ${this.#options.listen}${this.#inspection()}`,
       `hosts_file ${this.#file('hosts')}`,
       `logformat short %>Hs %rm %ru %[un`,
       `access_log stdio:${this.#file('access')} short`,
@@ -89,6 +91,12 @@ export class Squid {
       `http_access allow ${login ? 'known' : 'all'}`,
       'http_access deny all',
     ].join('\n')}\n`;
+  }
+
+  #overTls({ cert, key }: TestIdentity): string {
+    writeFileSync(this.#file('own.pem'), `${cert}\n${key}`);
+    chmodSync(this.#file('own.pem'), 0o644);
+    return `https_port ${this.#options.listen} tls-cert=${this.#file('own.pem')}`;
   }
 
   #login({ name, password }: { name: string; password: string }): string[] {

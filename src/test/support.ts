@@ -185,7 +185,7 @@ export class Program {
 function environment(): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) {
-    if (value !== undefined && !/^(RCAP_|NODE_)/.test(name)) kept[name] = value;
+    if (value !== undefined && !/^(RCAP_|NODE_|(https?|no)_proxy$)/i.test(name)) kept[name] = value;
   }
   return kept;
 }

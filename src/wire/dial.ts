@@ -50,7 +50,13 @@ interface Try {
   source: string | undefined;
   attempts: Attempts | undefined;
   signal: AbortSignal;
+  ports: Ports;
 }
+/** The port of ours for the next connection through a proxy: the same until there was one, so that filters stay as they are. */
+interface Ports {
+  next: number;
+}
+const newPort = () => randomInt(...EPHEMERAL);
 /** Bytes go both ways to where the server should be; nobody is verified yet. */
 interface Way {
   socket: Socket;
@@ -59,14 +65,16 @@ interface Way {
 
 /** Names are looked up at each try, and all addresses, IPv6 and IPv4, are tried. A proxy looks the server's name up. */
 export function tlsDial(route: Route, attempts?: Attempts): Dial {
+  const ports = { next: newPort() };
   return async (server, events, signal) => {
     const proxy = route.proxyFor?.(server);
-    const what: Try = { server, proxy, source: route.source, attempts, signal };
+    const what: Try = { server, proxy, source: route.source, attempts, signal, ports };
     let verified: Place[] = [];
     try {
       const { socket, places } = await (proxy ? through(proxy, what) : straight(what));
       const link = await handshake(socket, what, route.trust, events);
       verified = places;
+      ports.next = newPort();
       return link;
     } finally {
       attempts?.settle(verified);
@@ -81,7 +89,7 @@ async function straight({ server, source, attempts, signal }: Try): Promise<Way>
     if (addresses.length === 0) throw wrongFamily(serverText(server), source!);
     if (attempts) await unless(signal, attempts.attempt(addresses.map((address) => ({ address, port }))));
     const socket = await reach(addresses, port, { address: source }, signal);
-    return { socket, places: [{ address: socket.remoteAddress ?? '', port }] };
+    return { socket, places: [{ address: remoteOf(socket), port }] };
   } catch (e) {
     throw explain(e, server, source);
   }
@@ -91,7 +99,7 @@ async function straight({ server, source, attempts, signal }: Try): Promise<Way>
  * A proxy carries others' connections, too, and those stay visible: only ours is left out of the captures, by our port, which
  * is chosen here before there is a connection.
  */
-async function through(proxy: Proxy, { server, source, attempts, signal: whole }: Try): Promise<Way> {
+async function through(proxy: Proxy, { server, source, attempts, signal: whole, ports }: Try): Promise<Way> {
   const { port } = proxy;
   const late = new AbortController();
   const timer = setTimeout(
@@ -104,15 +112,18 @@ async function through(proxy: Proxy, { server, source, attempts, signal: whole }
     if (addresses.length === 0) throw wrongFamily(serverText(proxy), source!);
     const beyond = attempts && addresses.some(isHere) ? await unless(signal, behindOwn(proxy, server)) : [];
     for (let left = PORTS_TRIED; ; left--) {
-      const from = { address: source, port: randomInt(...EPHEMERAL) };
+      const from = { address: source, port: ports.next };
       const places = addresses.map((address) => ({ address, port, from }));
       if (attempts) await unless(signal, attempts.attempt([...places, ...beyond]));
       const raw = await reach(addresses, port, from, signal).catch((e: unknown) => {
         if (left > 1 && isTaken(e as NodeJS.ErrnoException)) return undefined;
         throw e;
       });
-      if (!raw) continue;
-      const ours = { address: raw.remoteAddress ?? '', port, from: { ...from, address: raw.localAddress } };
+      if (!raw) {
+        ports.next = newPort();
+        continue;
+      }
+      const ours = { address: remoteOf(raw), port, from: { ...from, address: raw.localAddress } };
       return { socket: await tunnel(raw, proxy, server, signal), places: [ours, ...beyond] };
     }
   } catch (e) {
@@ -120,6 +131,12 @@ async function through(proxy: Proxy, { server, source, attempts, signal: whole }
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** One that was reset already has no address any more. */
+function remoteOf({ remoteAddress }: Socket): string {
+  if (remoteAddress === undefined) throw Object.assign(new Error('reset'), { code: 'ECONNRESET' });
+  return remoteAddress;
 }
 
 /** The port is somebody else's. (That the address isn't ours says `bind`, too.) */

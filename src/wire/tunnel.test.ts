@@ -142,6 +142,31 @@ test('our end is told before there is a connection; a port that is taken is left
   link.destroy();
 });
 
+test('each connection has a port of its own; a try that fails keeps its for the next', async (t) => {
+  const target = await collector(t);
+  let mood = 'no';
+  const p = await proxy(t, (socket, asked) => {
+    if (mood === 'no') socket.end('HTTP/1.1 503 No\r\n\r\n');
+    else join(target)(socket);
+    assert.ok(asked);
+  });
+  const told: number[] = [];
+  const attempts: Attempts = {
+    attempt: async ([place]) => told.push(place!.from!.port),
+    settle: () => {},
+  };
+  const proxyFor = () => parseProxy(`127.0.0.1:${p.port}`);
+  const dial = tlsDial({ trust: { pin: ours.pin }, proxyFor }, attempts);
+  const server = { host: '192.0.2.9', port: 9000 };
+  await refused(dial(server, nobody, never), /503 No/);
+  mood = 'yes';
+  const links = [await dial(server, nobody, never), await dial(server, nobody, never)];
+  for (const link of links) link.destroy();
+  assert.ok(p.from.every((port) => told.includes(port)));
+  assert.equal(told[1], told[0]);
+  assert.notEqual(told.at(-1), told[0]);
+});
+
 test('what comes right behind the header belongs to TLS', async (t) => {
   const target = await collector(t);
   // It asks the collector with what TLS says first, and answers with header and TLS in one.
