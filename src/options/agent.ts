@@ -338,7 +338,10 @@ export function readAgentFlags(
   checkPin(meant, stamped?.['pin']?.[0]);
   const { values } = meant;
   if (values['show-settings']) {
-    if (typed.words.length > 0) [meant.texts.set('filter', [filter]), meant.origins.set('filter', 'flag')];
+    if (typed.words.length > 0) {
+      meant.texts.set('filter', [filter]);
+      meant.origins.set('filter', 'flag');
+    }
     return { command: 'show-settings', text: showSettings(AGENT, meant, values.json) };
   }
   return {
