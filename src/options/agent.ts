@@ -319,7 +319,8 @@ export interface AgentFlags {
   quiet: boolean;
   json: boolean;
 }
-export type AgentCommand = { command: 'help' | 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
+export type AgentCommand =
+  { command: 'help'; text: string } | { command: 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
 
 /** `argv` without the program's name; `stamp` reads what is packed into the executable, if something is. */
 export function readAgentFlags(
