@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
+import { checkSignature } from '../formats/macho.ts';
 import { readStamp } from '../formats/stamp.ts';
 import { unseal } from '../wire/seal.ts';
 import { pcapBytes, somePackets } from './pcap-bytes.ts';
@@ -180,6 +181,7 @@ describe('packed agents', { skip }, () => {
         const made = readFileSync(join(folder, 'out'));
         const { server, count } = stampOf(made)!;
         assert.deepEqual([server, count], [['ir.corp:9000'], ['5']]);
+        await alsoRight[target]?.(t, join(folder, 'out'));
         made[made.length - 60]! ^= 1;
         assert.throws(() => stampOf(made), /they were changed/);
       },
@@ -285,6 +287,22 @@ describe('packed agents', { skip }, () => {
     await one.collector.says(new RegExp(`is over: its token ${id} is`));
   });
 });
+
+/** What only that system's executables have: run elsewhere, or page hashes. */
+const alsoRight: Record<string, (t: TestContext, file: string) => void | Promise<void>> = {
+  'linux-arm64': async (t, file) => {
+    if (lacks('qemu-aarch64-static')) return;
+    const shown = await run(t, 'qemu-aarch64-static', ['-L', '/usr/aarch64-linux-gnu', file, '--show-settings']);
+    assert.match(shown.stdout, /^server +ir\.corp:9000 +stamp$/m, shown.stderr);
+  },
+  'macos-arm64': (_t, file) => hashesAreRight(file),
+  'macos-x64': (_t, file) => hashesAreRight(file),
+};
+function hashesAreRight(file: string): void {
+  const { pages, wrongPages } = checkSignature(readFileSync(file));
+  assert.ok(pages > 10_000);
+  assert.deepEqual(wrongPages, []);
+}
 
 /** A collector that serves a link on a free port. */
 async function linking(t: TestContext) {
