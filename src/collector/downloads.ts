@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf, RcapError } from '../errors.ts';
 import { type Piece, pieces } from '../formats/image.ts';
 import { stamp } from '../formats/stamp.ts';
@@ -19,8 +20,12 @@ import type { Link, Links } from './links.ts';
 /** How often it is looked whether there are links. */
 const LOOK_MS = 250;
 const MAX_CONNECTIONS = 64;
-/** What one address may ask in vain within a minute; then its connections are closed unheard for the rest of it. */
+/**
+ * What one address may ask in vain within a minute: what is more is not logged, and waits for its answer. A good link is
+ * handed out whatever others at that address did, who may be behind the same NAT: no rate of guessing finds 256 random bits.
+ */
 const MAX_REFUSED = 30;
+const DELAY_MS = 3000;
 /** Addresses that are counted; beyond that all begin anew. */
 const MAX_ADDRESSES = 10_000;
 const MINUTE_MS = 60_000;
@@ -101,10 +106,7 @@ export class Downloads {
     server.on('connection', (socket: Socket) => this.#accepted(socket));
     server.on('error', (e) => this.#fail(e));
     for (const event of ['tlsClientError', 'clientError'] as const) {
-      server.on(event, (_e: Error, socket: Socket) => {
-        this.#count(socket.remoteAddress);
-        socket.destroy();
-      });
+      server.on(event, (_e: Error, socket: Socket) => void socket.destroy());
     }
     try {
       server.listen({ host: address.host, port: address.port });
@@ -133,20 +135,18 @@ export class Downloads {
   }
 
   #accepted(socket: Socket): void {
-    if ((this.#refused.get(socket.remoteAddress ?? '') ?? 0) >= MAX_REFUSED) {
-      socket.destroy();
-      return;
-    }
     this.#sockets.add(socket);
     socket.on('close', () => this.#sockets.delete(socket));
   }
 
-  #count(address = ''): void {
+  /** Whether an address was refused too often, this time included. */
+  #isTooOften(address: string): boolean {
     if (this.#refused.size >= MAX_ADDRESSES) this.#refused.clear();
     const count = (this.#refused.get(address) ?? 0) + 1;
     this.#refused.set(address, count);
     if (count === MAX_REFUSED)
-      this.#options.log.warning(`links: ${address} is not heard for a minute: too many refusals`);
+      this.#options.log.warning(`links: ${address} is refused again and again: no more said for a minute`);
+    return count >= MAX_REFUSED;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -157,8 +157,8 @@ export class Downloads {
       const wanted =
         request.method === 'GET' || request.method === 'HEAD' ? this.#wanted(request.url ?? '') : 'no link';
       if (typeof wanted === 'string') {
-        log.warning(`links: refused ${peer}: ${wanted}`);
-        this.#count(request.socket.remoteAddress);
+        if (this.#isTooOften(request.socket.remoteAddress ?? '')) await sleep(DELAY_MS);
+        else log.warning(`links: refused ${peer}: ${wanted}`);
         response.writeHead(404, { 'Content-Length': 0 }).end();
         return;
       }
