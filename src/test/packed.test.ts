@@ -315,10 +315,11 @@ async function linking(t: TestContext) {
   return { collector, line: stdout.split('\n')[1]!, said: stderr, pin: collector.pin };
 }
 
-/** `rcap-agent-win-x64.exe`, signed by a leaf of `ca.pem`; Node's own executable does as well as ours. */
+/** `rcap-agent-win-x64.exe`, signed by a leaf of `ca.pem`; where ours isn't made yet, Node's own executable does as well. */
 function signedExecutable(inFolder: (command: string, ...args: string[]) => string, folder: string): void {
-  const unsigned = join(folder, 'unsigned.exe');
-  inFolder('osslsigncode', 'remove-signature', '-in', NODE_EXE, '-out', unsigned);
+  const ours = join(DIST, 'rcap-agent-win-x64.exe');
+  const unsigned = existsSync(ours) ? ours : join(folder, 'unsigned.exe');
+  if (unsigned !== ours) inFolder('osslsigncode', 'remove-signature', '-in', NODE_EXE, '-out', unsigned);
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   inFolder(
     'openssl',
@@ -340,7 +341,7 @@ function signedExecutable(inFolder: (command: string, ...args: string[]) => stri
   inFolder('openssl', 'x509', '-req', '-in', 'leaf.csr', ...ca, '-out', 'leaf.pem');
   const signer = ['-certs', 'leaf.pem', '-key', 'leaf.key', '-h', 'sha256'];
   inFolder('osslsigncode', 'sign', ...signer, '-in', unsigned, '-out', 'rcap-agent-win-x64.exe');
-  rmSync(unsigned);
+  if (unsigned !== ours) rmSync(unsigned);
 }
 
 /** A root with a shell, curl, chmod and rm, the libraries that these and Node need, and nothing else: no /proc, no /dev. */
