@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
-import { ALL_PRODUCTS, choose, dist, root } from '../../scripts/package/plan.ts';
+import { ALL_PRODUCTS, choose, dist, nodeVersion, root, TARGETS } from '../../scripts/package/plan.ts';
 import { signerFrom, signWindows } from '../../scripts/package/sign.ts';
 import { RcapError } from '../errors.ts';
 import { checkSignature } from '../formats/macho.ts';
@@ -102,7 +102,8 @@ for (const arch of ['arm64', 'x64']) {
     assert.ok(pages > 20_000);
   });
 
-  const stripped = join(dist, `build/node-26.10.0-macos-${arch}`);
+  const target = TARGETS.find(({ name }) => name === `macos-${arch}`)!;
+  const stripped = join(dist, `build/node-${existsSync(node) ? nodeVersion(target) : ''}-${target.name}`);
   const skip = lacksMade(file) || lacks('llvm-objdump') || (!existsSync(stripped) && `needs ${stripped}`);
   test(`without symbols Node keeps all that the loader reads (${arch})`, { skip }, () => {
     const loaded = forTheLoader(node);
