@@ -248,7 +248,8 @@ NAPI_MODULE_INIT() {
       {"linkTypeName", link_type_names}, {"linkTypeByName", link_type_of_name}, {"createPool", create_pool},
       {"poolFree", pool_free_count}, {"poolRelease", pool_give_back},   {"open", addon_open},
       {"setFilter", addon_set_filter}, {"stats", addon_stats},          {"stop", addon_stop},
-      {"missing", missing},         {"exit", leave},
+      {"missing", missing},           {"exit", leave},                  {"privileges", addon_privileges},
+      {"forbidDumps", addon_forbid_dumps}, {"dropPrivileges", addon_drop_privileges},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

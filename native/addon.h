@@ -45,4 +45,9 @@ napi_value addon_set_filter(napi_env env, napi_callback_info info);
 napi_value addon_stats(napi_env env, napi_callback_info info);
 napi_value addon_stop(napi_env env, napi_callback_info info);
 
+// addon_privileges.c: (), (), (keepUser)
+napi_value addon_privileges(napi_env env, napi_callback_info info);
+napi_value addon_forbid_dumps(napi_env env, napi_callback_info info);
+napi_value addon_drop_privileges(napi_env env, napi_callback_info info);
+
 #endif

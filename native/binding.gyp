@@ -9,6 +9,7 @@
       "sources": [
         "addon.c",
         "addon_session.c",
+        "addon_privileges.c",
         "session.c",
         "session_live.c",
         "session_file.c",
@@ -28,7 +29,7 @@
         [
           "OS=='linux'",
           {
-            "sources": ["posix/wake.c", "posix/input.c", "posix/system.c", "posix/friendly_name.c", "linux/wake.c", "linux/intake.c", "linux/link_address.c", "linux/stat.c"],
+            "sources": ["posix/wake.c", "posix/input.c", "posix/system.c", "posix/friendly_name.c", "linux/wake.c", "linux/intake.c", "linux/link_address.c", "linux/stat.c", "linux/privileges.c", "linux/system_calls.c"],
             "include_dirs": ["<(libpcap)/source"],
             "defines": ["_GNU_SOURCE"],
             "cflags": ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-ffunction-sections"],
@@ -55,7 +56,8 @@
               "macos/wake.c",
               "macos/intake.c",
               "macos/link_address.c",
-              "macos/link_type.c"
+              "macos/link_type.c",
+              "macos/privileges.c"
             ],
             "include_dirs": ["<(libpcap)/source"],
             "libraries": ["<(libpcap)/out-mac-<(target_arch)/libpcap.a"],

@@ -79,6 +79,32 @@ export function linkTypeByName(name: string): number | undefined;
  */
 export function exit(code: number): never;
 
+/** What the calling thread may do. Sets of capabilities as 16 hexadecimal digits; bit n is capability n of capability.h. */
+export interface Privileges {
+  uid: number;
+  gid: number;
+  effective: string;
+  permitted: string;
+  inheritable: string;
+  ambient: string;
+  bounding: string;
+  noNewPrivileges: boolean;
+  /** 0 none, 2 a filter. */
+  seccomp: number;
+  dumpable: boolean;
+}
+/** Undefined on systems that have no such thing (all but Linux). */
+export function privileges(): Privileges | undefined;
+/** No core dumps of this process, and no debugger of the same user. Linux; macOS: no core dumps. */
+export function forbidDumps(): void;
+/**
+ * Gives up, on all threads and for good, what a running capture doesn't need: capabilities, gaining any by starting a program,
+ * and system calls as for starting programs, opening ports or packet sockets; root becomes a user that nobody else is, unless
+ * `keepUser` (default: false). Sessions that are open go on, setFilter and stop work; `open` of an interface doesn't any more.
+ * Takes milliseconds, on the calling thread. Returns what could not be given up, in words. Linux; elsewhere it does nothing.
+ */
+export function dropPrivileges(keepUser?: boolean): string | undefined;
+
 /** A fixed set of blocks that the sessions of one run share. Memory of a block is touched only once it is used. */
 export interface Pool {
   /** The memory of each block, BLOCK_BYTES long. Read it from `onBlock` until `release`, never after. */

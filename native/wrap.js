@@ -131,6 +131,9 @@ module.exports = function wrap(binding) {
     linkTypeName: (linkType) => binding.linkTypeName(whole('linkType', linkType, 0, 0xffff)),
     linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),
     exit: (code) => binding.exit(whole('code', code, 0, 255)),
+    privileges: binding.privileges,
+    forbidDumps: binding.forbidDumps,
+    dropPrivileges: (keepUser = false) => binding.dropPrivileges(flag('keepUser', keepUser)),
     createPool: (blocks) => new Pool(blocks),
     open: (pool, given, handlers) => new Session(pool, given, handlers),
   };

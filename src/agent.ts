@@ -2,12 +2,14 @@
 import { isSea } from 'node:sea';
 import { stopCoverage } from 'node:v8';
 import { readAgentFlags, type AgentFlags } from './agent/flags.ts';
+import { footprint, sayFootprint, watchConnections } from './agent/footprint.ts';
 import { makePlan } from './agent/plan.ts';
+import { dropPrivileges } from './agent/privileges.ts';
 import { progressView } from './agent/progress.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { writeAll } from './agent/write.ts';
 import { exit, loadAddon } from './capture/addon.ts';
-import { listLine } from './capture/interfaces.ts';
+import { listInterfaces, listLine } from './capture/interfaces.ts';
 import { INSTALL_NPCAP, requireCapture } from './capture/live.ts';
 import type { Addon } from './capture/source.ts';
 import { exitCodeOf } from './errors.ts';
@@ -23,12 +25,28 @@ async function main(argv: string[]): Promise<number> {
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
-    const addon = loadAddon();
-    return command.listInterfaces ? listInterfaces(addon, command.json, log) : await capture(command, addon, log);
+    return await account(command, loadAddon(), log);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
   }
+}
+
+/** Does what the command says, and accounts for it if it says so. */
+async function account(command: AgentFlags, addon: Addon, log: Log): Promise<number> {
+  const before = addon.privileges();
+  // There are secrets in memory from here on.
+  addon.forbidDumps();
+  watchConnections();
+  let code: number;
+  try {
+    code = command.listInterfaces ? showInterfaces(addon, command.json, log) : await capture(command, addon, log);
+  } catch (e) {
+    log.error(e);
+    code = exitCodeOf(e);
+  }
+  if (command.footprint) sayFootprint(footprint(before, addon.privileges()), log, command.json);
+  return code;
 }
 
 function print(text: string): number {
@@ -41,8 +59,8 @@ function print(text: string): number {
   return 0;
 }
 
-function listInterfaces(addon: Addon, json: boolean, log: Log): number {
-  const list = addon.interfaces();
+function showInterfaces(addon: Addon, json: boolean, log: Log): number {
+  const list = listInterfaces(addon);
   const missing = addon.missing();
   if (missing !== undefined) log.warning(`they can't be captured on: ${missing}`, INSTALL_NPCAP);
   return print(json ? `${JSON.stringify(list)}\n` : list.map((i) => `${listLine(i)}\n`).join(''));
@@ -62,6 +80,8 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
+    // The spool's folder is for its owner alone, and files are made there all the time.
+    opened: () => dropPrivileges(addon, plan.upload?.spoolDisk !== undefined, log),
     progress: (p) => {
       view.update(p);
       remind();

@@ -78,6 +78,7 @@ describe('when the collector is gone', { skip: lacksRoot || lacksAddon }, () => 
     const told: string[] = [];
     const run = new Run(makePlan(flags), loadAddon(), {
       listening: (c) => (capture = c),
+      opened() {},
       progress() {},
       trouble: assert.fail,
       notice(level, message) {

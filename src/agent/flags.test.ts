@@ -60,6 +60,7 @@ test('with a server alone, everything has its default', () => {
     spoolDir: undefined,
     spoolDiskBytes: 2 ** 30,
     spoolFull: undefined,
+    footprint: false,
     verbose: false,
     quiet: false,
     json: false,

@@ -244,6 +244,13 @@ const OPTIONS = [
     help: 'take options from this file',
     more: 'A JSON object with the long names: {"server": "ir.corp:9000", "interface": ["eth0", "eth1"]}.',
   },
+  {
+    name: 'footprint',
+    kind: 'flag',
+    group: GENERAL,
+    help: 'say at the end what was touched on this host',
+    more: 'Files, sockets, connections, and the privileges before and after. With --json one record.',
+  },
   { name: 'verbose', short: 'v', kind: 'flag', group: GENERAL, help: 'say more' },
   { name: 'quiet', short: 'q', kind: 'flag', group: GENERAL, help: 'say nothing but warnings and errors' },
   { name: 'json', kind: 'flag', group: GENERAL, help: 'messages as one JSON object a line, for machines' },
@@ -302,6 +309,7 @@ export interface AgentFlags {
   spoolDir: string | undefined;
   spoolDiskBytes: number;
   spoolFull: 'wait' | 'drop' | undefined;
+  footprint: boolean;
   verbose: boolean;
   quiet: boolean;
   json: boolean;
@@ -343,6 +351,7 @@ export function readAgentFlags(argv: readonly string[], environment: Environment
     spoolDir: values['spool-dir'],
     spoolDiskBytes: values['spool-disk'],
     spoolFull: values['spool-full'],
+    footprint: values.footprint,
     verbose: values.verbose,
     quiet: values.quiet,
     json: values.json,
@@ -363,7 +372,7 @@ function filterOf(meant: MeantAgent, words: string[]): string {
 }
 
 /** What -D may stand beside: how to say it. */
-const BESIDE_LIST = new Set(['list-interfaces', 'verbose', 'quiet', 'json', 'settings']);
+const BESIDE_LIST = new Set(['list-interfaces', 'footprint', 'verbose', 'quiet', 'json', 'settings']);
 /** A file has its own, or none. */
 const LIVE_ONLY = ['snaplen', 'buffer', 'no-promiscuous'];
 /** What is written here is sent nowhere. */
@@ -383,6 +392,7 @@ function checkTogether(meant: MeantAgent, words: boolean): void {
   either(meant, 'pin', 'ca');
   either(meant, 'token', 'token-file');
   either(meant, 'verbose', 'quiet');
+  either(meant, 'footprint', 'quiet');
   const live = values.read === undefined ? undefined : LIVE_ONLY.find(isFlag);
   if (live !== undefined) throw usageError(`could not use '--${live}' and '--read' together`, `leave out --${live}`);
   const send = values.write === undefined ? undefined : SEND_ONLY.find(isFlag);

@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { arch, hostname, platform } from 'node:os';
 import { RcapError, usageError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import type { Server } from '../wire/link.ts';
 import type { Trust } from '../wire/tls.ts';
 import type { AgentFlags } from './flags.ts';
@@ -85,7 +86,9 @@ function tokenOf(flags: AgentFlags): string {
 
 function readText(path: string, what: string): string {
   try {
-    return readFileSync(path, 'utf8');
+    const text = readFileSync(path, 'utf8');
+    touch('read', path, what);
+    return text;
   } catch (e) {
     throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${(e as NodeJS.ErrnoException).code}`, {
       cause: e,

@@ -1,7 +1,7 @@
 /** One run of the agent: opens, moves blocks from the sources to the spool, ends when it is told to, and accounts for all. */
 import { randomBytes } from 'node:crypto';
 import type { Interface } from 'node-pcap-native';
-import { findInterface, interfaceOf } from '../capture/interfaces.ts';
+import { findInterface, interfaceOf, listInterfaces } from '../capture/interfaces.ts';
 import { openLive } from '../capture/live.ts';
 import { openReplay } from '../capture/replay.ts';
 import type { Addon, Pool, Source, SourceHandlers } from '../capture/source.ts';
@@ -35,6 +35,8 @@ export interface Capture {
 
 export interface RunEvents {
   listening(capture: Capture): void;
+  /** All that it captures from or reads is open, or has failed to; and what it writes to is. Once. */
+  opened(): void;
   /** Once a second while it runs. */
   progress(state: Progress): void;
   /** Something that a user should know of; the run goes on. */
@@ -70,6 +72,8 @@ interface OpenSource {
   source: Source;
   /** Captures by the source's own number. */
   captures: Map<number, Capture>;
+  /** It is, or never will be. */
+  opened: boolean;
   ended: boolean;
 }
 
@@ -194,7 +198,7 @@ export class Run {
 
   #openInterfaces(pool: Pool, localAddress: string | undefined): void {
     const plan = this.#plan;
-    const list = this.#addon.interfaces();
+    const list = listInterfaces(this.#addon);
     const chosen = plan.interfaces.length
       ? plan.interfaces.map((w) => findInterface(list, w))
       : [defaultInterface(list, localAddress)];
@@ -211,12 +215,24 @@ export class Run {
     const captures = new Map<number, Capture>();
     // Handlers run only after this turn of the event loop, when the entry is complete.
     const source = open({
-      capture: (id, info) => this.#capture(captures, id, info),
+      capture: (id, info) => {
+        this.#opened(entry);
+        this.#capture(captures, id, info);
+      },
       block: (id, block) => this.#block(captures.get(id)!, block),
-      end: (error) => this.#ended(entry, error),
+      end: (error) => {
+        this.#opened(entry);
+        this.#ended(entry, error);
+      },
     });
-    const entry: OpenSource = { source, captures, ended: false };
+    const entry: OpenSource = { source, captures, opened: false, ended: false };
     this.#sources.push(entry);
+  }
+
+  #opened(entry: OpenSource): void {
+    if (entry.opened) return;
+    entry.opened = true;
+    if (this.#sources.every((s) => s.opened)) this.#events.opened();
   }
 
   #capture(captures: Map<number, Capture>, id: number, info: CaptureInfo): void {

@@ -8,6 +8,7 @@ import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { RcapError, reasonOf } from '../errors.ts';
+import { touch } from '../footprint.ts';
 
 /** A file's length: it goes once all in it is acknowledged. */
 const FILE_BYTES = 16 << 20;
@@ -178,6 +179,7 @@ export class SpoolDisk {
   async #create(): Promise<FileHandle> {
     const path = join(this.#folder, `rcap-${randomBytes(8).toString('hex')}`);
     const handle = await this.#calls.open(path, 'wx+', 0o600);
+    touch('made and removed', join(this.#folder, 'rcap-*'), 'spool, encrypted');
     try {
       await this.#calls.unlink(path);
     } catch (e) {
@@ -203,7 +205,8 @@ function prepare(folder: string): string {
   let path: string;
   let stat: Stats;
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const made = mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (made !== undefined) touch('made', folder, 'spool folder');
     path = realpathSync(folder);
     stat = statSync(path);
   } catch (e) {

@@ -1,6 +1,7 @@
 /** `-w FILE`: the same blocks into a classic pcap file here, instead of to a collector. */
 import { closeSync, fdatasyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { fileHeader } from '../formats/pcap.ts';
 import { OVERREAD, OVERRUN, RecordWriter } from '../formats/records.ts';
 import { type Block, BLOCK_HEAD, MAX_AGENT_MESSAGE, MAX_SNAPLEN } from '../packet.ts';
@@ -40,6 +41,7 @@ export function fileSink(path: string, events: SinkEvents): Sink {
     async open() {
       try {
         fd = path === '-' ? 1 : openSync(path, 'w', 0o600);
+        if (fd !== 1) touch('written', path, 'the packets');
       } catch (e) {
         throw new RcapError('FILE_WRITE', `could not open '${path}': ${(e as NodeJS.ErrnoException).code}`, {
           cause: e,

@@ -11,6 +11,7 @@ import { dirname, isAbsolute, join, relative } from 'node:path';
 import * as sea from 'node:sea';
 import wrap from 'node-pcap-native/wrap.js';
 import { reasonOf, RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { FOLDER_START, removeLeftovers } from './leftovers.ts';
 import type { Addon } from './source.ts';
 
@@ -90,7 +91,10 @@ function loadUnnamed(bytes: Uint8Array, folder: string): unknown {
   try {
     writeFileSync(file, bytes);
     // Stays open for good: glibc knows a loaded library by its path, and this one's number must never come again.
-    return open(`/proc/self/fd/${file}`);
+    const library = open(`/proc/self/fd/${file}`);
+    touch('made without a name', folder, 'the addon, to load it');
+    touch('read', '/proc/self/fd/*', 'the addon, to load it');
+    return library;
   } catch (error) {
     closeSync(file);
     throw error;
@@ -103,6 +107,7 @@ function loadNamed(bytes: Uint8Array, folder: string): unknown {
   try {
     const path = join(own, ADDON_ASSET);
     writeFileSync(path, bytes, { flag: 'wx', mode: 0o700 });
+    touch('made and removed', path, 'the addon, to load it');
     return open(path);
   } finally {
     try {

@@ -1,7 +1,21 @@
 /** The list of interfaces, and which one a user means. */
 import type { Interface } from 'node-pcap-native';
+import { existsSync } from 'node:fs';
 import { RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { nearest } from '../options/near.ts';
+import type { Addon } from './source.ts';
+
+/** Interfaces that could be captured on, the best first. */
+export function listInterfaces(addon: Addon): Interface[] {
+  const list = addon.interfaces();
+  if (process.platform === 'linux') touch('netlink socket', 'the kernel', 'which interfaces there are');
+  for (const { name, loopback } of list) {
+    const type = `/sys/class/net/${name}/type`;
+    if (!loopback && existsSync(type)) touch('read', type, 'which interfaces there are');
+  }
+  return list;
+}
 
 /** The one that NAME or NUMBER means: a number of the list, a name, or a friendly name (case doesn't matter there). */
 export function findInterface(list: Interface[], wanted: string): Interface {

@@ -1,6 +1,9 @@
 /** Live capture on one interface. */
-import type { Interface, PcapError } from 'node-pcap-native';
+import type { CaptureInfo as NativeInfo, Interface, PcapError } from 'node-pcap-native';
+import { existsSync } from 'node:fs';
 import { RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
+import type { CaptureInfo } from '../packet.ts';
 import { friendlyNameOf } from './interfaces.ts';
 import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
 
@@ -32,20 +35,29 @@ export function openLive(addon: Addon, pool: Pool, options: LiveOptions, handler
     pool,
     device.name,
     { interface: device.name, ...rest },
-    (info) => ({
-      linkType: info.linkType,
-      snaplen: info.snaplen,
-      interface: device.name,
-      friendlyName: friendlyNameOf(device),
-      addresses: device.addresses.filter((a) => a.family !== 'link').map((a) => a.address),
-      effectiveFilter: info.filter,
-      promiscuous: options.promiscuous,
-      source: 'live',
-      file: '',
-    }),
+    (info) => describe(device, options, info),
     (error) => explain(error, options),
     handlers,
   );
+}
+
+function describe(device: Interface, options: LiveOptions, info: NativeInfo): CaptureInfo {
+  touch('packet socket', device.name, 'the capture');
+  for (const counter of ['rx_missed_errors', 'rx_fifo_errors']) {
+    const file = `/sys/class/net/${device.name}/statistics/${counter}`;
+    if (existsSync(file)) touch('read', file, 'packets that the interface dropped');
+  }
+  return {
+    linkType: info.linkType,
+    snaplen: info.snaplen,
+    interface: device.name,
+    friendlyName: friendlyNameOf(device),
+    addresses: device.addresses.filter((a) => a.family !== 'link').map((a) => a.address),
+    effectiveFilter: info.filter,
+    promiscuous: options.promiscuous,
+    source: 'live',
+    file: '',
+  };
 }
 
 function explain(error: PcapError, options: LiveOptions): RcapError {

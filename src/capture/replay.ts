@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import type { PcapError } from 'node-pcap-native';
 import { RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
 
 export interface ReplayOptions {
@@ -18,17 +19,20 @@ export function openReplay(addon: Addon, pool: Pool, options: ReplayOptions, han
     pool,
     options.file,
     options,
-    (info) => ({
-      linkType: info.linkType,
-      snaplen: info.snaplen,
-      interface: info.interface || name.replace(/\.(pcap|pcapng|cap)$/, ''),
-      friendlyName: info.description,
-      addresses: [],
-      effectiveFilter: info.filter,
-      promiscuous: false,
-      source: 'file',
-      file: name,
-    }),
+    (info) => {
+      if (options.file !== '-') touch('read', options.file, 'the packets');
+      return {
+        linkType: info.linkType,
+        snaplen: info.snaplen,
+        interface: info.interface || name.replace(/\.(pcap|pcapng|cap)$/, ''),
+        friendlyName: info.description,
+        addresses: [],
+        effectiveFilter: info.filter,
+        promiscuous: false,
+        source: 'file',
+        file: name,
+      };
+    },
     (error) => {
       const hint = HINTS[error.code]?.(options);
       return new RcapError(error.code, wordsOf(error, options.filter), { cause: error, ...(hint ? { hint } : {}) });

@@ -1,6 +1,7 @@
 /** From options as typed to options as meant: flag > environment > settings file > default, and where each came from. */
 import { readFileSync } from 'node:fs';
 import { reasonOf, usageError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { nearest } from './near.ts';
 import type { Typed } from './parse.ts';
 import { type Command, type Option, spelled, type Values } from './table.ts';
@@ -129,7 +130,9 @@ function readSettings(command: Command, file: string): Record<string, string[]> 
   const fail = (reason: string, hint?: string) => usageError(`could not use settings file '${file}': ${reason}`, hint);
   let content: unknown;
   try {
-    content = JSON.parse(readFileSync(file, 'utf8'));
+    const text = readFileSync(file, 'utf8');
+    touch('read', file, 'settings file');
+    content = JSON.parse(text);
   } catch (cause) {
     throw fail(cause instanceof SyntaxError ? `not JSON (${cause.message})` : reasonOf(cause));
   }

@@ -47,7 +47,7 @@ describe('files of every kind', { skip, timeout: 300_000 }, () => {
   async function sendFromHere(f: Fixture, host = f.name): Promise<void> {
     const flags = readAgentFlags(['-r', write(f), ...asHost(host), '--token', token], {});
     assert.ok(flags.command === 'run');
-    const events = { listening() {}, progress() {}, notice() {}, trouble: (e: Error) => assert.fail(e) };
+    const events = { listening() {}, opened() {}, progress() {}, notice() {}, trouble: (e: Error) => assert.fail(e) };
     const { lost, imbalance, errors } = await new Run(makePlan(flags), loadAddon(), events).run();
     assert.deepEqual({ lost, imbalance, errors }, { lost: 0, imbalance: undefined, errors: [] });
   }

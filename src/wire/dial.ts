@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP, type LookupFunction, type TcpSocketConnectOpts } from 'node:net';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { type Dial, type Link, type LinkEvents, type Server, serverText } from './link.ts';
 import { connectOptions, type Trust, verifyPeer } from './tls.ts';
 
@@ -43,6 +44,7 @@ async function addressesOf(server: Server): Promise<Addresses> {
   const { host } = server;
   const family = isIP(host);
   if (family) return [{ address: host, family }];
+  touch('looked up', host, 'the way to a collector');
   try {
     return await lookup(host, { all: true, order: 'verbatim' });
   } catch (e) {

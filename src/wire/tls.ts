@@ -1,8 +1,8 @@
 /** TLS 1.3 on both sides, and whom the agent trusts. */
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import * as tls from 'node:tls';
 import { RcapError } from '../errors.ts';
+import { systemCas } from './system-cas.ts';
 
 /** AES-128 first: with AES in hardware the cheapest, and no weaker against anything known. */
 export const TLS_OPTIONS = {
@@ -26,34 +26,11 @@ export function connectOptions(host: string, trust: Trust): tls.ConnectionOption
     ...TLS_OPTIONS,
     host,
     ...(isName(host) ? { servername: host } : {}),
-    ca: trust === 'system' ? systemCAs() : 'ca' in trust ? trust.ca : [],
+    ca: trust === 'system' ? systemCas() : 'ca' in trust ? trust.ca : [],
     // Decided by verifyPeer, before a byte is sent: only so can a refusal show the pin that was seen.
     rejectUnauthorized: false,
   };
 }
-
-/**
- * The CAs that whoever administers this host trusts: of macOS and Windows their stores; of Linux the file that the distribution
- * keeps. Not as OpenSSL and Node find that: they let variables (SSL_CERT_FILE, NODE_USE_SYSTEM_CA, …) put others in its place.
- */
-function systemCAs(): string | string[] {
-  if (process.platform !== 'linux') return tls.getCACertificates('system');
-  for (const file of CA_FILES) {
-    try {
-      return readFileSync(file, 'utf8');
-    } catch {
-      // of another distribution
-    }
-  }
-  return [];
-}
-const CA_FILES = [
-  '/etc/ssl/certs/ca-certificates.crt', // Debian, Ubuntu, Arch, Gentoo
-  '/etc/pki/tls/certs/ca-bundle.crt', // Fedora, RHEL and their kin
-  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
-  '/etc/ssl/ca-bundle.pem', // SUSE
-  '/etc/ssl/cert.pem', // Alpine
-];
 
 const isName = (host: string) => !/^[\d.]+$|:/.test(host);
 
