@@ -26,7 +26,7 @@ enum {
   // of its own for each process: what runs as "nobody" shares it with strangers, who could stop us.
   FIRST_UNUSED_UID = 0x70000000,
   PID_BITS = 22,
-  TRIES = 1000, // a millisecond each
+  TRIES = 300, // a millisecond each, and what the look takes
   // glibc's own for pthread_cancel(), which nobody here calls: the one that threads can't have blocked. Some of Node's block
   // all others. A late one stays harmless, since the handler stays.
   SIGNAL = 32,

@@ -114,10 +114,8 @@ describe('the footprint', { skip }, () => {
       return join(folder, name);
     };
     const settings = file('settings', JSON.stringify({ server: `localhost:${collector.port}`, snaplen: 1000 }));
-    const args = [
-      ...['--settings', settings, '--token-file', file('token', token), '--pin', collector.pin],
-      ...['--spool-dir', join(folder, 'spool'), '-i', 'lo', '--duration', '500ms'],
-    ];
+    const whom = ['--settings', settings, '--token-file', file('token', token), '--pin', collector.pin];
+    const args = [...whom, '--spool-dir', join(folder, 'spool'), '-i', 'lo', '--duration', '500ms'];
     const { end, said, seen } = await traced(t, folder, args);
     assert.equal(end.code, 0, end.stderr);
     assertSame(seen, said);

@@ -75,11 +75,10 @@ describe('privileges', { skip }, () => {
   let token: string;
 
   test.before(async () => {
-    for (const n of [here, there])
-      execFileSync('ip', [
-        ...['netns', 'exec', n.name],
-        ...['sysctl', '-qw', `net.ipv6.conf.${n.interface}.disable_ipv6=1`],
-      ]);
+    for (const n of [here, there]) {
+      const quiet = ['sysctl', '-qw', `net.ipv6.conf.${n.interface}.disable_ipv6=1`];
+      execFileSync('ip', [...n.prefix.slice(1), ...quiet]);
+    }
     chmodSync(folder, 0o755);
     copyFileSync(EXECUTABLE, withCapability);
     execFileSync('setcap', ['cap_net_raw+ep', withCapability]);
