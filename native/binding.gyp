@@ -55,31 +55,6 @@
               "-Wl,--wrap=stat"
             ]
           }
-        ],
-        # On a Mac; for one, see scripts/native/macos.sh.
-        [
-          "OS=='mac'",
-          {
-            "sources": [
-              "posix/wake.c",
-              "posix/input.c",
-              "posix/system.c",
-              "posix/friendly_name.c",
-              "posix/addon_system.c",
-              "macos/wake.c",
-              "macos/intake.c",
-              "macos/link_address.c",
-              "macos/link_type.c",
-              "macos/privileges.c"
-            ],
-            "include_dirs": ["<(libpcap)/source"],
-            "libraries": ["<(libpcap)/out-mac-<(target_arch)/libpcap.a"],
-            "xcode_settings": {
-              "MACOSX_DEPLOYMENT_TARGET": "13.5",
-              "GCC_SYMBOLS_PRIVATE_EXTERN": "YES",
-              "WARNING_CFLAGS": ["-Wall", "-Wextra", "-Wno-unused-parameter"]
-            }
-          }
         ]
       ]
     }

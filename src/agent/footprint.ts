@@ -25,7 +25,6 @@ export function watchConnections(): void {
  */
 const BY_ITSELF: Record<string, string> = {
   '/etc/ld.so.cache': 'C library: where libraries are',
-  '/etc/ssl/openssl.cnf': 'OpenSSL, at its start',
   '/proc/self/maps': 'V8 and this list: what is in memory',
   '/proc/self/cgroup': 'Node: how much memory there is',
   '/proc/meminfo': 'Node: how much memory there is',

@@ -10,7 +10,9 @@ import { assertHold, publishedFrom } from './published.ts';
 import { Collector, lacks, lacksRoot, run, temporaryFolder } from './support.ts';
 
 const dist = join(import.meta.dirname, '../../dist');
-const executables = globSync('rcap-*-linux-*', { cwd: dist }).map((name) => join(dist, name));
+const executables = globSync('rcap-*-linux-*', { cwd: dist })
+  .filter((name) => !name.includes('.'))
+  .map((name) => join(dist, name));
 const skip = executables.length === 0 && 'needs the executables: npm run package';
 
 /** What Node itself needs, on both processors: Debian 10, RHEL 8, Ubuntu 18.10, and their libstdc++. */
