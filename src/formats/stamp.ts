@@ -58,14 +58,13 @@ function frame(payload: Uint8Array): Uint8Array {
  * stamp. Throws an RcapError when there is one and it isn't whole, or isn't the last thing in the file.
  */
 export function readStamp(tail: Uint8Array): Uint8Array | undefined {
-  const endsAt = tail.length - MARK_BYTES;
-  const agreeing = END.reduce((n, byte, at) => n + (tail[endsAt + at] === byte ? 1 : 0), 0);
-  // Half of the mark is no chance: it was one.
-  if (agreeing < MARK_BYTES / 2) {
-    if (Buffer.from(tail.buffer, tail.byteOffset, tail.length).includes(BEGIN)) throw damaged();
+  const bytes = Buffer.from(tail.buffer, tail.byteOffset, tail.length);
+  if (!bytes.subarray(-MARK_BYTES).equals(END)) {
+    // A stamp is never longer than what is looked at: where one was, it still begins in here.
+    if (bytes.includes(BEGIN)) throw damaged();
     return undefined;
   }
-  const payload = agreeing === MARK_BYTES ? unframe(tail) : undefined;
+  const payload = unframe(tail);
   if (!payload) throw damaged();
   return payload;
 }
