@@ -112,7 +112,9 @@ describe('the agent as a service of Windows', { skip }, () => {
     assert.equal(end.code, 0, end.stderr);
     await until('two tries', () => (log().match(/trying again in 5 s/g)?.length ?? 0) >= 2);
     assert.equal((await agent('status')).code, 0);
-    assert.equal((await install('--count', '700')).code, 0);
+    const ends = await Promise.all([install('--count', '700'), install('--count', '700')]);
+    assert.ok(ends.some((e) => e.code === 0), ends.map((e) => e.stderr).join('')); // prettier-ignore
+    for (const e of ends.filter(({ code }) => code !== 0)) assert.match(e.stderr, /another rcap-agent service command/);
     await listening(3);
     send(700);
     await until('3200 packets', () => packets() === 3200);

@@ -11,9 +11,11 @@ import {
   cleaner,
   Collector,
   lacks,
+  lacksRoot,
   namespacePair,
   packetsIn,
   PATIENCE_MS,
+  runAgent,
   runCollector,
   temporaryFolder,
   until,
@@ -26,6 +28,27 @@ const skip =
   lacksMachine ||
   lacks('capinfos', 'python3', 'ip') ||
   (!existsSync(EXECUTABLE) && 'needs the executables: npm run package');
+
+test(
+  'without systemd nothing is changed, and a unit is still shown',
+  { skip: lacksRoot || lacks('unshare') },
+  async (t) => {
+    const prefix = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$@"', 'sh'];
+    const service = (...words: string[]) =>
+      runAgent(t, ['service', ...words], { prefix, env: { RCAP_TOKEN: 'rcap_secret' } });
+    const status = await service('status');
+    assert.equal(status.code, 1);
+    assert.match(status.stderr, /not started by systemd\n.*hint: rcap-agent service install --print/);
+    const shown = await service('install', '--server', 'ir.corp', '--print');
+    assert.equal(shown.code, 0, shown.stderr);
+    assert.match(
+      shown.stdout,
+      /^# \/etc\/systemd\/system\/rcap-agent\.service\n[^]*\n\[Install\]\n[^]*"token": "\(hidden\)"/,
+    );
+    assert.ok(!shown.stdout.includes('rcap_secret'));
+    assert.match((await service('install', '--server', 'ir.corp')).stderr, /this agent runs from its source/);
+  },
+);
 
 describe('the agent as a service of systemd', { skip }, () => {
   const suite = cleaner();
@@ -117,6 +140,8 @@ describe('the agent as a service of systemd', { skip }, () => {
 
   test('killed, it is started again', async () => {
     await machine.ok('systemctl', 'kill', '--signal=KILL', 'rcap-agent');
+    await untilAsync('its end', async () => (await agent('status')).code === 3);
+    assert.match((await agent('status')).stdout, /\nfailed \(signal\), and will be started again\n/);
     await listening(2);
     send(1000);
     await until('3000 packets', () => packets() === 3000);

@@ -28,9 +28,14 @@ export interface Manager {
   status(name: string): Promise<Status>;
 }
 
+/** Most have one only. */
+const named = (name: string): string => (name === 'rcap-agent' ? '' : ` --name ${name}`);
+export const installed = (name: string): string =>
+  `service '${name}' is installed and started; rcap-agent service status${named(name)} says how it fares`;
+
 export const notInstalled = (name: string): RcapError =>
   new RcapError('NOT_INSTALLED', `could not find service '${name}': it is not installed`, {
-    hint: 'rcap-agent service install --server HOST:PORT …',
+    hint: `rcap-agent service install${named(name)} --server HOST:PORT …`,
   });
 
 export const needsExecutable = (): RcapError =>

@@ -8,7 +8,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Services, ServiceState } from '../../capture/source.ts';
 import { reasonOf, RcapError } from '../../errors.ts';
 import { alone } from './alone.ts';
-import { type Installation, type Manager, needsExecutable, notInstalled, type Status, taken } from './manager.ts';
+import {
+  type Installation,
+  installed,
+  type Manager,
+  needsExecutable,
+  notInstalled,
+  type Status,
+  taken,
+} from './manager.ts';
 import { replace, writeWhole } from './replace.ts';
 import { CA_FILE, LOG_FILE, SETTINGS_FILE } from './settings.ts';
 
@@ -72,7 +80,7 @@ async function install(services: Services, { name, files, executable }: Installa
   const description = 'Captures packets of this host and sends them to rcap-collector.';
   if (known === undefined) must(services, 'install', name, services.create(name, description, commandOf(name)));
   must(services, 'start', name, services.start(name), ALREADY_RUNNING);
-  return [`service '${name}' is installed and started; rcap-agent service status says how it fares`];
+  return [installed(name)];
 }
 
 async function uninstall(services: Services, name: string): Promise<string[]> {
