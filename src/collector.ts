@@ -1,5 +1,6 @@
 /** rcap-collector: flags to command to exit code. */
 import { identityOf } from './collector/authority.ts';
+import { isWindows } from './collector/executables.ts';
 import { type CollectorCommand, type PackFlags, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
 import { pack, type Packed } from './collector/pack.ts';
 import { serve } from './collector/run.ts';
@@ -48,8 +49,9 @@ function packed(done: Packed, flags: PackFlags): number {
     `token ${tokenId}${flags.token === undefined ? ' made' : ''}; 'rcap-collector token revoke ${tokenId}' ends it`,
   );
   if (file !== undefined) return print(`${sha256}  ${file}\n`);
+  const how = isWindows(flags.target) ? 'into PowerShell, as administrator' : 'as root';
   log.info(
-    `good once, for ${formatDuration(flags.linkExpiresMs)}; paste as root, in a folder where only you can write:`,
+    `good once, for ${formatDuration(flags.linkExpiresMs)}; paste ${how}, in a folder where only you can write:`,
   );
   return print(`${link}\n${paste}\n`);
 }

@@ -3,7 +3,7 @@
  * allowed: PowerShell on Windows 10 and Server 2019 knows no 1.3. The port is open only while there are links.
  */
 import { once } from 'node:events';
-import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
@@ -13,7 +13,7 @@ import { type Piece, pieces } from '../formats/image.ts';
 import { stamp } from '../formats/stamp.ts';
 import type { Log } from '../log.ts';
 import { type Address, formatAddress } from '../options/units.ts';
-import { openExecutable } from './executables.ts';
+import { imageOf } from './executables.ts';
 import type { Link, Links } from './links.ts';
 
 /** How often it is looked whether there are links. */
@@ -26,7 +26,7 @@ const MAX_ADDRESSES = 10_000;
 const MINUTE_MS = 60_000;
 /** To say what is wanted, TLS included. */
 const REQUEST_MS = 10_000;
-/** Without a byte taken. */
+/** Without a byte taken; Node may notice only after twice that. */
 const IDLE_MS = 30_000;
 /** For a whole file. */
 const TRANSFER_MS = 30 * MINUTE_MS;
@@ -180,46 +180,58 @@ export class Downloads {
   }
 
   async #send(link: Link, request: IncomingMessage, response: ServerResponse, peer: string): Promise<void> {
-    const { links, log } = this.#options;
-    const { image, file, close } = openExecutable(link.path);
+    const counts = request.method === 'GET';
+    if (counts) this.#busy.add(link.id);
     try {
-      const stamped = stamp(image, link.payload);
-      response.writeHead(200, {
-        'Content-Type': 'application/octet-stream',
-        'Content-Length': stamped.size,
-        'Content-Disposition': `attachment; filename="${link.name}"`,
-        'Cache-Control': 'no-store',
-      });
-      if (request.method === 'HEAD') {
-        response.end();
-        return;
+      const file = await open(link.path, 'r');
+      try {
+        const stamped = stamp(imageOf(file.fd, link.path), link.payload);
+        response.writeHead(200, {
+          'Content-Type': 'application/octet-stream',
+          'Content-Length': stamped.size,
+          'Content-Disposition': `attachment; filename="${link.name}"`,
+          'Cache-Control': 'no-store',
+        });
+        if (counts) await this.#transfer(link, bytesOf(file, pieces(stamped)), response, peer);
+        else response.end();
+      } finally {
+        await file.close();
       }
-      this.#busy.add(link.id);
-      links.begin(link.id);
-      request.socket.setTimeout(IDLE_MS, () => request.socket.destroy());
-      await pipeline(bytesOf(file, pieces(stamped)), response, { signal: AbortSignal.timeout(TRANSFER_MS) });
-      links.done(link.id);
-      log.info(`links: ${peer} fetched ${link.name} by link ${short(link)}`, {
-        peer,
-        link: short(link),
-        token: link.tokenId,
-      });
     } finally {
-      this.#busy.delete(link.id);
-      close();
+      if (counts) this.#busy.delete(link.id);
     }
+  }
+
+  async #transfer(link: Link, bytes: AsyncIterable<Uint8Array>, response: ServerResponse, peer: string): Promise<void> {
+    const { links, log } = this.#options;
+    const { socket } = response;
+    links.begin(link.id);
+    socket?.setTimeout(IDLE_MS, () => socket.destroy());
+    try {
+      await pipeline(bytes, response, { signal: AbortSignal.timeout(TRANSFER_MS) });
+    } catch (cause) {
+      throw new RcapError('TRANSFER', `link ${short(link)}: the transfer broke off: ${reasonOf(cause)}`, { cause });
+    }
+    links.done(link.id);
+    const fields = { peer, link: short(link), token: link.tokenId };
+    log.info(`links: ${peer} fetched ${link.name} by link ${fields.link}`, fields);
   }
 }
 
 const short = ({ id }: Link) => id.slice(0, 8);
 
-async function* bytesOf(file: number, list: Piece[]): AsyncGenerator<Uint8Array> {
+async function* bytesOf(file: FileHandle, list: Piece[]): AsyncGenerator<Uint8Array> {
   for (const piece of list) {
     if (piece instanceof Uint8Array) {
       yield piece;
       continue;
     }
-    const part = { fd: file, start: piece.from, end: piece.to - 1, autoClose: false, highWaterMark: CHUNK_BYTES };
-    yield* createReadStream('', part) as AsyncIterable<Uint8Array>;
+    for (let at = piece.from; at < piece.to;) {
+      const length = Math.min(CHUNK_BYTES, piece.to - at);
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length, at);
+      if (bytesRead === 0) throw new Error('the file became shorter');
+      yield buffer.subarray(0, bytesRead);
+      at += bytesRead;
+    }
   }
 }

@@ -21,30 +21,28 @@ const defaultFolder = () => (isSea() ? dirname(process.execPath) : '.');
 export interface Executable {
   /** Absolute. */
   path: string;
-  /** Its descriptor, until `close`. */
-  file: number;
   image: Image;
   close(): void;
 }
 
-/** Throws a system error where it can't be opened. */
-export function openExecutable(path: string): Executable {
-  const file = openSync(path, 'r');
+/** An open file. */
+export function imageOf(file: number, path: string): Image {
   const { size } = fstatSync(file);
-  const read = (offset: number, length: number) => readExactly(file, path, offset, length);
-  return { path, file, image: { size, read }, close: () => closeSync(file) };
+  return { size, read: (offset, length) => readExactly(file, path, offset, length) };
 }
 
 /** The agent of a target; its sum must be right where there are sums. */
 export function openAgent(target: Target, folder: string = defaultFolder()): Executable {
   const path = resolve(folder, fileOf(target));
-  let agent: Executable | undefined;
+  let file: number | undefined;
   try {
-    agent = openExecutable(path);
+    file = openSync(path, 'r');
+    const opened = file;
+    const agent = { path, image: imageOf(opened, path), close: () => closeSync(opened) };
     checkSum(agent);
     return agent;
   } catch (e) {
-    agent?.close();
+    if (file !== undefined) closeSync(file);
     if (e instanceof RcapError) throw e;
     throw new RcapError(
       'FILE_OPEN',

@@ -19,6 +19,9 @@ const PACK = 'The agent';
 const LINK = 'The link';
 const GENERAL = 'General';
 
+/** Of --downloads, unless told otherwise. */
+export const DOWNLOADS_PORT = 9443;
+
 const OPTIONS = [
   {
     name: 'listen',
@@ -163,9 +166,9 @@ const OPTIONS = [
     name: 'downloads',
     kind: 'address',
     value: 'ADDR:PORT',
-    defaultPort: 9443,
+    defaultPort: DOWNLOADS_PORT,
     anyPort: true,
-    default: '0.0.0.0:9443',
+    default: `0.0.0.0:${DOWNLOADS_PORT}`,
     group: PLACES,
     help: 'where links of `pack --link` are served',
     more: 'Over HTTPS. The port is open only while there are links, and an hour after.',
@@ -194,8 +197,8 @@ const OPTIONS = [
     kind: 'text',
     value: 'DIR',
     group: PACK,
-    help: 'the folder with the agents of all systems, as `npm run package` makes them',
-    more: 'Where SHA256SUMS lies beside them, they must agree with it.',
+    help: 'the folder with the agents of all systems',
+    more: 'As `npm run package` makes them. Where SHA256SUMS lies beside them, they must agree with it.',
     defaultWords: "the folder of the collector's executable",
   },
   {
@@ -212,8 +215,8 @@ const OPTIONS = [
     name: 'link',
     kind: 'flag',
     group: LINK,
-    help: 'write no file, print a link that is good once, and the line to paste on the host',
-    more: 'The collector that runs with this --state serves it, see --downloads there. It ends with its token, too.',
+    help: 'print a link that is good once, and the line to paste on the host',
+    more: 'Instead of writing a file. The collector that runs with this --state serves it, see --downloads there. It ends with its token, too.',
   },
   {
     name: 'link-expires',
@@ -228,7 +231,7 @@ const OPTIONS = [
     name: 'link-address',
     kind: 'address',
     value: 'HOST:PORT',
-    defaultPort: 9443,
+    defaultPort: DOWNLOADS_PORT,
     group: LINK,
     help: 'where hosts reach --downloads',
     defaultWords: 'the host of the first --server, port 9443',

@@ -1,7 +1,7 @@
 /** rcap-collector pack: an agent with its settings inside, as a file or behind a link. */
 import { createHash, createPrivateKey, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { reasonOf, RcapError } from '../errors.ts';
 import { pieces } from '../formats/image.ts';
 import { stamp } from '../formats/stamp.ts';
@@ -10,7 +10,7 @@ import { formatAddress } from '../options/units.ts';
 import { seal } from '../wire/seal.ts';
 import { type Identity, identityOf } from './authority.ts';
 import { chunks, type Executable, isWindows, openAgent, stampedSha256 } from './executables.ts';
-import type { PackFlags } from './flags.ts';
+import { DOWNLOADS_PORT, type PackFlags } from './flags.ts';
 import { Links } from './links.ts';
 import { curlLine, linkOf, powershellLine } from './paste.ts';
 import { Tokens } from './tokens.ts';
@@ -77,10 +77,9 @@ function toFile({ path, force }: { path: string; force: boolean }, { image }: Ex
       closeSync(file);
     }
     if (force) renameSync(temporary, path);
-    else linkSync(temporary, path);
+    else renameNew(temporary, path);
     return { file: path, sha256: hash.digest('hex') };
   } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === 'EEXIST') throw exists(path);
     if (e instanceof RcapError) throw e;
     throw new RcapError('FILE_WRITE', `could not write '${path}': ${reasonOf(e)}`, { cause: e });
   } finally {
@@ -88,9 +87,19 @@ function toFile({ path, force }: { path: string; force: boolean }, { image }: Ex
   }
 }
 
+/** Never over another file, unless the file system knows no hard links, and it came just now. */
+function renameNew(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'EEXIST' || existsSync(to)) throw exists(to);
+    renameSync(from, to);
+  }
+}
+
 const exists = (path: string) =>
   new RcapError('FILE_EXISTS', `could not write '${path}': there is one already`, {
-    hint: `-o FILE for another name (${basename(path)} is free elsewhere), or --force`,
+    hint: '-o FILE for another name, or --force',
   });
 
 function toLink(
@@ -114,6 +123,3 @@ function toLink(
   const line = isWindows(flags.target) ? powershellLine : curlLine;
   return { sha256, link: linkOf(download), paste: line(download) };
 }
-
-/** As --downloads has it unless told otherwise. */
-export const DOWNLOADS_PORT = 9443;

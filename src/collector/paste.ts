@@ -46,7 +46,7 @@ export function powershellLine({ at, secret, certificate, sha256, name }: Downlo
     `$v=[Net.Security.RemoteCertificateValidationCallback]{param($s,$c) ${hex('$c.GetRawCertData()')} -eq '${hash}'}`,
     `$s=New-Object Net.Security.SslStream($t.GetStream(),$false,$v)`,
     `$s.AuthenticateAsClient('${at.host}',$null,[Security.Authentication.SslProtocols]::Tls12,$false)`,
-    `$q=[Text.Encoding]::ASCII.GetBytes("GET /${secret} HTTP/1.0\`r\`nHost: ${at.host}\`r\`n\`r\`n")`,
+    `$q=[Text.Encoding]::ASCII.GetBytes("GET /${secret} HTTP/1.0\`r\`nHost: ${formatAddress(at)}\`r\`n\`r\`n")`,
     `$s.Write($q,0,$q.Length)`,
     `$h=''`,
     `while(-not $h.EndsWith("\`r\`n\`r\`n")){$b=$s.ReadByte();if($b -lt 0){throw 'no answer'};$h+=[char]$b}`,

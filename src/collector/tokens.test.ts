@@ -218,3 +218,23 @@ test('hostile token texts are refused, and never a path', async (t) => {
     300,
   );
 });
+
+test('idOf knows our own tokens as long as they are good', (t) => {
+  const { tokens, create, idOf } = fresh(t);
+  const [good, revoked, used] = [create(), create(), create({ uses: 1 })];
+  assert.equal(tokens.idOf(good), idOf(good));
+  tokens.revoke(idOf(revoked));
+  tokens.admit(used, 'web01', run(1));
+  const refused = (token: string, reason: RegExp) =>
+    assert.throws(() => tokens.idOf(token), (e) => e instanceof RcapError && e.code === 'TOKEN' && reason.test(e.message)); // prettier-ignore
+  refused('rcap_', /has not the form/);
+  refused(fresh(t).create(), /not known here/);
+  refused(`${good.slice(0, -2)}AA`, /not known here/);
+  refused(revoked, /it is over/);
+  refused(used, /it is over/);
+  assert.deepEqual(
+    [good, revoked, used].map((token) => tokens.admits(idOf(token))),
+    [true, false, false],
+  );
+  assert.equal(tokens.admits('00000000'), false);
+});

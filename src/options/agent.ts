@@ -291,6 +291,9 @@ export const AGENT = {
   rcap-agent -D
   rcap-agent service --help
 
+An agent that 'rcap-collector pack' made has settings inside: flags and a settings file beat them, the
+environment does not.
+
 Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
 ended it with packets captured (the numbers are printed).`,
 } as const satisfies Command<typeof OPTIONS>;
@@ -329,7 +332,8 @@ export interface AgentFlags {
   quiet: boolean;
   json: boolean;
 }
-export type AgentCommand = { command: 'help' | 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
+export type AgentCommand =
+  { command: 'help'; text: string } | { command: 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
 
 /** `argv` without the program's name; `stamp` reads what is packed into the executable, if something is. */
 export function readAgentFlags(
@@ -343,7 +347,10 @@ export function readAgentFlags(
   if (typed.given.has('version')) return { command: 'version' };
   const { flags, meant } = checkAgentFlags(typed, environment, stamp);
   if (!meant.values['show-settings']) return flags;
-  if (typed.words.length > 0) [meant.texts.set('filter', [flags.filter]), meant.origins.set('filter', 'flag')];
+  if (typed.words.length > 0) {
+    meant.texts.set('filter', [flags.filter]);
+    meant.origins.set('filter', 'flag');
+  }
   return { command: 'show-settings', text: showSettings(AGENT, meant, flags.json) };
 }
 

@@ -240,10 +240,16 @@ describe('packed agents', { skip }, () => {
     assert.match(link, new RegExp(`^https://${there.address}:9443/[A-Za-z0-9_-]{43}$`));
     await collector.says(/handing out packed agents/);
     const root = bareRoot(t);
-    new Program(t, 'python3', [join(import.meta.dirname, 'send_frames.py'), there.interface, '3000', '100', '100'], {
-      prefix: there.prefix,
-    });
+    const traffic = new Program(
+      t,
+      'python3',
+      [join(import.meta.dirname, 'send_frames.py'), there.interface, '3000', '100', '100'],
+      {
+        prefix: there.prefix,
+      },
+    );
 
+    assert.ok(traffic.running);
     const began = performance.now();
     const paste = () =>
       new Program(t, 'chroot', [root, '/bin/sh', '-c', line], {

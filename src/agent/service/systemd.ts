@@ -124,9 +124,7 @@ function status(name: string): Promise<Status> {
   const is = shown(name);
   const running = is['ActiveState'] === 'active' || is['ActiveState'] === 'deactivating';
   const lines = [
-    running
-      ? `since ${is['ActiveEnterTimestamp']}, process ${is['MainPID']}`
-      : how(is),
+    running ? `since ${is['ActiveEnterTimestamp']}, process ${is['MainPID']}` : how(is),
     `${is['UnitFileState'] === 'enabled' ? 'starts' : 'does not start'} with the system; restarts after failures: ${is['NRestarts']}`,
   ];
   const last = lastLine(name);
