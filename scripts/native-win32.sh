@@ -65,7 +65,7 @@ write_host_imports() {
 link_addon() {
   mkdir -p "$(dirname "$addon")"
   $tool-gcc -shared -static-libgcc -s -o "$addon" "$work"/*.o \
-    -Wl,--disable-auto-import,--gc-sections,--no-insert-timestamp,--nxcompat,--dynamicbase,--high-entropy-va \
+    -Wl,--disable-auto-import,--disable-auto-image-base,--gc-sections,--no-insert-timestamp,--nxcompat,--dynamicbase,--high-entropy-va \
     -lws2_32 -liphlpapi -ladvapi32
 }
 # Needs what every Windows has and nothing else, and shows nothing but what Node looks for.

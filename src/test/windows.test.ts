@@ -12,7 +12,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { VERSION } from '../version.ts';
@@ -247,18 +246,20 @@ describe('the agent on Windows', { skip }, () => {
     'its library is in a folder of its own, which a later run deletes',
     { skip: !packaged && 'needs the executable: npm run package' },
     async (t) => {
-      const temporary = temporaryFolder(t);
-      const env = { TEMP: windowsPath(temporary), TMP: windowsPath(temporary) };
-      assert.equal((await agent(t, ['-D'], { env })).code, 0);
-      const left = readdirSync(temporary);
-      for (const name of left) assert.match(name, /^rcap-addon-\w{6}$/);
-      // As one of a run long ago.
-      const old = join(temporary, 'rcap-addon-oldold');
+      // As one of a run long ago; a running copy has another one.
+      const old = join(wine.temporary, 'rcap-addon-oldold');
       mkdirSync(old);
       writeFileSync(join(old, 'node-pcap-native.node'), readFileSync(ADDON));
       utimesSync(old, 0, 0);
-      await sleep(10);
-      assert.equal((await agent(t, ['-D'], { env })).code, 0);
+      const running = start(t, ['-i', here.interface, '-w', 'NUL']);
+      await running.says(/listening on/);
+      const folders = readdirSync(wine.temporary).filter((name) => /^rcap-addon-\w{6}$/.test(name));
+      assert.deepEqual(
+        folders.flatMap((name) => readdirSync(join(wine.temporary, name))),
+        folders.map(() => 'node-pcap-native.node'),
+      );
+      running.kill('SIGINT');
+      assert.equal((await running.end()).code, 0);
       assert.ok(!existsSync(old));
     },
   );

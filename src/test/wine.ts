@@ -16,6 +16,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bounded, type Cleaner, cleanUp, type Finished, until } from './support.ts';
@@ -84,25 +85,24 @@ function forgetServer(folder: string): void {
   rmSync(file);
 }
 
-/** Made when it is missing; whoever comes meanwhile waits. Another Wine, or another version of this file, makes another one. */
+/** Made when it is missing; whoever comes meanwhile waits. Another Wine, or another way to make it, replaces it. */
 function template(): string {
-  const name = createHash('sha256')
-    .update(readFileSync(SELF))
-    .update(readFileSync(KERNELBASE))
-    .digest('hex')
-    .slice(0, 16);
+  const hash = createHash('sha256').update(readFileSync(KERNELBASE)).update(`${make}${withoutVirtualAlloc2}`);
   const cache = join(root, 'dist/wine');
-  const folder = join(cache, name);
+  const folder = join(cache, `windows-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(folder)) return folder;
   mkdirSync(cache, { recursive: true });
   if (process.argv[2] === 'locked') {
+    for (const old of readdirSync(cache).filter((name) => /^(windows-|unfinished)/.test(name)))
+      rmSync(join(cache, old), { recursive: true });
     const unfinished = join(cache, 'unfinished');
-    rmSync(unfinished, { recursive: true, force: true });
     mkdirSync(unfinished);
     make(unfinished);
     renameSync(unfinished, folder);
   } else {
-    execFileSync('flock', [join(cache, 'lock'), process.execPath, SELF, 'locked'], { stdio: 'inherit' });
+    execFileSync('flock', [join(cache, 'lock'), process.execPath, SELF, 'locked'], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
   }
   return folder;
 }
@@ -158,6 +158,11 @@ export class Wine {
   /** The system's folder. What lies there is linked: remove a file before you write another one. */
   get system32(): string {
     return join(this.folder, 'drive_c/windows/system32');
+  }
+
+  /** Where its programs put temporary files. */
+  get temporary(): string {
+    return join(this.folder, 'drive_c/users', userInfo().username, 'Temp');
   }
 
   program(t: Cleaner, exe: string, args: string[], options: WineProgramOptions = {}): WineProgram {
