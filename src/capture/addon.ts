@@ -59,7 +59,7 @@ export function loadLibrary(bytes: Uint8Array): unknown {
   }
   const hint =
     process.platform === 'win32'
-      ? 'set TEMP to a folder that you may write to and load programs from'
+      ? 'set TEMP to a folder where you may write and start programs'
       : 'TMPDIR=DIR with a folder that is writable and not mounted noexec';
   throw new RcapError('ADDON', `could not load 'node-pcap-native': ${refused[0]}`, {
     hint,

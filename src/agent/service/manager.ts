@@ -45,3 +45,8 @@ export const needsExecutable = (): RcapError =>
 
 export const taken = (name: string, reason: string): RcapError =>
   new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint: 'choose another: --name NAME' });
+
+export const atWork = (): RcapError =>
+  new RcapError('SERVICE', 'could not change a service: another rcap-agent service command is at work', {
+    hint: 'try again when it is done',
+  });

@@ -7,7 +7,6 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Services, ServiceState } from '../../capture/source.ts';
 import { reasonOf, RcapError } from '../../errors.ts';
-import { alone } from './alone.ts';
 import {
   type Installation,
   installed,
@@ -43,12 +42,17 @@ const STOP_PATIENCE_MS = 10 * 60_000;
 
 export const windows = (services: Services): Manager => ({
   show,
-  install: (installation) => alone(() => install(services, installation)),
-  uninstall: (name) => alone(() => uninstall(services, name)),
-  start: (name) => alone(() => must(services, 'start', name, services.start(name), ALREADY_RUNNING)),
-  stop: (name) => alone(() => stop(services, name)),
+  install: async (installation) => install(alone(services), installation),
+  uninstall: async (name) => uninstall(alone(services), name),
+  start: async (name) => must(services, 'start', name, alone(services).start(name), ALREADY_RUNNING),
+  stop: async (name) => stop(alone(services), name),
   status: async (name) => status(services, name),
 });
+
+function alone(services: Services): Services {
+  if (services.lock() !== 0) throw atWork();
+  return services;
+}
 
 const folderOf = (name: string): string => join(process.env['ProgramFiles'] ?? 'C:\\Program Files', 'rcap', name);
 const executableIn = (folder: string): string => join(folder, 'rcap-agent.exe');
