@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Services, ServiceState } from '../../capture/source.ts';
 import { reasonOf, RcapError } from '../../errors.ts';
 import {
+  atWork,
   type Installation,
   installed,
   type Manager,
