@@ -206,6 +206,8 @@ export type WindowsError = number;
 
 /** Windows' services. Functions that name one fail with 1060 when there is no such service. */
 export interface Services {
+  /** Only one process at a time gets 0, until it ends. */
+  lock(): WindowsError;
   /** 5 when this user may not install services. */
   permitted(): WindowsError;
   /** Makes one that starts with the system, and 5 s after it crashed. `command` is a whole command line, quoted. */

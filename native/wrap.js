@@ -35,6 +35,7 @@ function flag(what, value) {
 function services(system) {
   const named = (act) => (value) => act(name('name', value));
   return {
+    lock: system.lock,
     permitted: system.permitted,
     create: (service, description, command) =>
       system.create(name('name', service), text('description', description), name('command', command)),

@@ -27,7 +27,8 @@ export const usageError = (message: string, hint?: string): RcapError => new Rca
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { errno, syscall } = error as NodeJS.ErrnoException;
-  if (errno !== undefined && syscall !== undefined) return getSystemErrorMessage(errno);
+  // Some of Node's own have a positive one.
+  if (errno !== undefined && errno < 0 && syscall !== undefined) return getSystemErrorMessage(errno);
   return error.message;
 }
 

@@ -19,6 +19,11 @@ static wchar_t *js_to_utf16(napi_env env, napi_value value) {
   return wide;
 }
 
+static napi_value lock(napi_env env, napi_callback_info info) {
+  (void)info;
+  return js_number(env, service_lock());
+}
+
 static napi_value permitted(napi_env env, napi_callback_info info) {
   (void)info;
   return js_number(env, service_permitted());
@@ -129,7 +134,7 @@ void addon_system(napi_env env, napi_value exports) {
       {"permitted", permitted}, {"create", create}, {"remove", remove_one},
       {"start", start},         {"stop", stop},     {"privateFolder", private_folder},
       {"query", query},         {"words", words},   {"run", run},
-      {"report", report},
+      {"report", report},       {"lock", lock},
   };
   napi_value services;
   napi_create_object(env, &services);

@@ -5,6 +5,13 @@
 
 // ---- what an administrator does ---------------------------------------------------------------------------------------
 
+DWORD service_lock(void) {
+  HANDLE mutex = CreateMutexW(NULL, FALSE, L"Global\\rcap-agent-service");
+  DWORD error = GetLastError(); // also when there is a handle
+  if (mutex && error == ERROR_ALREADY_EXISTS) CloseHandle(mutex);
+  return error;
+}
+
 DWORD service_permitted(void) {
   SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CREATE_SERVICE);
   if (!manager) return GetLastError();

@@ -11,6 +11,8 @@ typedef struct ServiceState {
   wchar_t command[4096]; // what is started, with its arguments
 } ServiceState;
 
+// One process at a time changes services: ERROR_ALREADY_EXISTS while another does. Held until this process ends.
+DWORD service_lock(void);
 // Whether this user may install services.
 DWORD service_permitted(void);
 // A service that starts with the system, as LocalSystem, and again when it fails. `command` is quoted already.

@@ -7,14 +7,48 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { lacksMachine, Machine } from './machine.ts';
-import { cleaner, Collector, lacks, namespacePair, packetsIn, PATIENCE_MS, temporaryFolder, until } from './support.ts';
+import {
+  cleaner,
+  Collector,
+  lacks,
+  lacksRoot,
+  namespacePair,
+  packetsIn,
+  PATIENCE_MS,
+  runAgent,
+  runCollector,
+  temporaryFolder,
+  until,
+} from './support.ts';
 
-const EXECUTABLE = fileURLToPath(new URL('../../dist/rcap-agent-linux-x64', import.meta.url));
+const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
+const EXECUTABLE = join(DIST, 'rcap-agent-linux-x64');
 const SENDER = fileURLToPath(new URL('send_frames.py', import.meta.url));
 const skip =
   lacksMachine ||
   lacks('capinfos', 'python3', 'ip') ||
   (!existsSync(EXECUTABLE) && 'needs the executables: npm run package');
+
+test(
+  'without systemd nothing is changed, and a unit is still shown',
+  { skip: lacksRoot || lacks('unshare') },
+  async (t) => {
+    const prefix = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$@"', 'sh'];
+    const service = (...words: string[]) =>
+      runAgent(t, ['service', ...words], { prefix, env: { RCAP_TOKEN: 'rcap_secret' } });
+    const status = await service('status');
+    assert.equal(status.code, 1);
+    assert.match(status.stderr, /not started by systemd\n.*hint: rcap-agent service install --print/);
+    const shown = await service('install', '--server', 'ir.corp', '--print');
+    assert.equal(shown.code, 0, shown.stderr);
+    assert.match(
+      shown.stdout,
+      /^# \/etc\/systemd\/system\/rcap-agent\.service\n[^]*\n\[Install\]\n[^]*"token": "\(hidden\)"/,
+    );
+    assert.ok(!shown.stdout.includes('rcap_secret'));
+    assert.match((await service('install', '--server', 'ir.corp')).stderr, /this agent runs from its source/);
+  },
+);
 
 describe('the agent as a service of systemd', { skip }, () => {
   const suite = cleaner();
@@ -106,6 +140,8 @@ describe('the agent as a service of systemd', { skip }, () => {
 
   test('killed, it is started again', async () => {
     await machine.ok('systemctl', 'kill', '--signal=KILL', 'rcap-agent');
+    await untilAsync('its end', async () => (await agent('status')).code === 3);
+    assert.match((await agent('status')).stdout, /\nfailed \(signal\), and will be started again\n/);
     await listening(2);
     send(1000);
     await until('3000 packets', () => packets() === 3000);
@@ -170,6 +206,22 @@ describe('the agent as a service of systemd', { skip }, () => {
     await machine.ok('/usr/local/bin/mine', 'service', 'uninstall', '--name', 'mine');
     await machine.ok('rm', '/usr/local/bin/mine');
     assert.equal(await traces(), before);
+  });
+
+  test('a packed agent needs no options', async () => {
+    const packing = ['pack', '--target', 'linux-x64', '--agents', DIST, '--state', collector.state];
+    const to = ['--server', `127.0.0.1:${collector.port}`, '-o', join(given, 'packed')];
+    const made = await runCollector(suite, [...packing, ...to, '--', '-i', here.interface, 'ether proto 0x88b5']);
+    assert.equal(made.code, 0, made.stderr);
+    await machine.ok('/given/packed', 'service', 'install', '--name', 'packed');
+    await untilAsync('a capture', async () => /listening on/.test(await journal('packed')));
+    const before = packets();
+    send(300);
+    await until('300 packets', () => packets() === before + 300);
+    // What is in the agent isn't said again.
+    const settings = await machine.ok('cat', '/etc/rcap/packed/settings.json');
+    assert.deepEqual(JSON.parse(settings), { 'stop-within': '30s' });
+    assert.equal((await agent('uninstall', '--name', 'packed')).code, 0);
   });
 
   test('a collector that is gone does not hold up the end of the service', async () => {

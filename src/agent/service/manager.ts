@@ -28,9 +28,14 @@ export interface Manager {
   status(name: string): Promise<Status>;
 }
 
+/** Most have one only. */
+const named = (name: string): string => (name === 'rcap-agent' ? '' : ` --name ${name}`);
+export const installed = (name: string): string =>
+  `service '${name}' is installed and started; rcap-agent service status${named(name)} says how it fares`;
+
 export const notInstalled = (name: string): RcapError =>
   new RcapError('NOT_INSTALLED', `could not find service '${name}': it is not installed`, {
-    hint: 'rcap-agent service install --server HOST:PORT …',
+    hint: `rcap-agent service install${named(name)} --server HOST:PORT …`,
   });
 
 export const needsExecutable = (): RcapError =>
@@ -40,3 +45,8 @@ export const needsExecutable = (): RcapError =>
 
 export const taken = (name: string, reason: string): RcapError =>
   new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint: 'choose another: --name NAME' });
+
+export const atWork = (): RcapError =>
+  new RcapError('SERVICE', 'could not change a service: another rcap-agent service command is at work', {
+    hint: 'try again when it is done',
+  });

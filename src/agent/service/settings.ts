@@ -13,9 +13,11 @@ export const SETTINGS_FILE = 'settings.json';
 export const CA_FILE = 'ca.pem';
 export const LOG_FILE = 'agent.log';
 
-/** Exit codes beside 0 after which a service isn't started again: wrong options stay wrong, a limit that was reached is one. */
-export const finalCodes = ({ count, bytes, durationMs }: AgentFlags): number[] =>
-  count === undefined && bytes === undefined && durationMs === undefined ? [2] : [2, 3];
+/**
+ * Exit codes beside 0 after which a service isn't started again. 2: wrong options stay wrong. 3: it ended as it was told to
+ * (a limit, the collector's order), though packets were lost; but with --give-up it may also mean that it gave up.
+ */
+export const finalCodes = ({ giveUpMs }: AgentFlags): number[] => (giveUpMs === undefined ? [2, 3] : [2]);
 
 export interface ServiceFiles {
   /** JSON as `--settings` reads it. */
@@ -35,7 +37,7 @@ export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
     texts.set('token', [read(flags.tokenFile, 'token file').trim()]);
   }
   // The service is told by a flag where its copy lies.
-  if (texts.delete('ca') && flags.ca === undefined) throw new Error('a CA was given, but not meant');
+  texts.delete('ca');
   return {
     settings: json(texts, false),
     shown: json(texts, true),

@@ -4,7 +4,15 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } 
 import { dirname, join } from 'node:path';
 import { reasonOf, RcapError, usageError } from '../../errors.ts';
 import { alone } from './alone.ts';
-import { type Installation, type Manager, needsExecutable, notInstalled, type Status, taken } from './manager.ts';
+import {
+  type Installation,
+  installed,
+  type Manager,
+  needsExecutable,
+  notInstalled,
+  type Status,
+  taken,
+} from './manager.ts';
 import { replace, writeWhole } from './replace.ts';
 import { CA_FILE, SETTINGS_FILE } from './settings.ts';
 import { hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
@@ -65,7 +73,7 @@ async function install(installation: Installation): Promise<string[]> {
     systemctl('daemon-reload');
     systemctl('enable', `${name}.service`);
     systemctl('restart', `${name}.service`);
-    return [`service '${name}' is installed and started; rcap-agent service status says how it fares`];
+    return [installed(name)];
   });
 }
 
@@ -116,14 +124,16 @@ function status(name: string): Promise<Status> {
   const is = shown(name);
   const running = is['ActiveState'] === 'active' || is['ActiveState'] === 'deactivating';
   const lines = [
-    running
-      ? `since ${is['ActiveEnterTimestamp']}, process ${is['MainPID']}`
-      : `${is['ActiveState']} (${is['Result']})`,
+    running ? `since ${is['ActiveEnterTimestamp']}, process ${is['MainPID']}` : how(is),
     `${is['UnitFileState'] === 'enabled' ? 'starts' : 'does not start'} with the system; restarts after failures: ${is['NRestarts']}`,
   ];
   const last = lastLine(name);
   if (last) lines.push(`last line: ${last}`);
   return Promise.resolve({ state: running ? 'running' : 'not running', lines });
+}
+
+function how({ ActiveState, SubState, Result }: Record<string, string>): string {
+  return SubState === 'auto-restart' ? `failed (${Result}), and will be started again` : `${ActiveState} (${Result})`;
 }
 
 /** The unit's text when it is one that we wrote. */
@@ -137,7 +147,7 @@ function ourUnit(name: string): string | undefined {
   }
 }
 
-const PROPERTIES = 'LoadState,ActiveState,Result,ActiveEnterTimestamp,MainPID,UnitFileState,NRestarts';
+const PROPERTIES = 'LoadState,ActiveState,SubState,Result,ActiveEnterTimestamp,MainPID,UnitFileState,NRestarts';
 function shown(name: string): Record<string, string> {
   const text = systemctl('show', `--property=${PROPERTIES}`, `${name}.service`);
   return Object.fromEntries(text.split('\n').map((line) => line.split(/=(.*)/, 2))) as Record<string, string>;

@@ -57,7 +57,7 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart=${start.join(' ')}
 ${[SETTINGS_FILE, ...(hasCa ? [CA_FILE] : [])].map((file) => `LoadCredential=${file}:${folder}/${file}`).join('\n')}
-# A capture that ended as it was told to (limits, the collector's order) is over; wrong options stay wrong.
+# A capture that ended as it was told to (a limit, the collector's order) is over; wrong options stay wrong.
 Restart=on-failure
 RestartPreventExitStatus=${parts.finalCodes.join(' ')}
 RestartSec=5s

@@ -47,18 +47,20 @@ export function runService(services: Services, name: string, folder: string, cap
 async function captureAgain(services: Services, folder: string, capture: Capture, stop: AbortSignal): Promise<number> {
   const write = (line: string) => keep(join(folder, LOG_FILE), `${new Date().toISOString()} ${line}`);
   let log = new Log('rcap-agent', { write });
+  let stopWithinMs = 0;
+  stop.addEventListener('abort', () => {
+    services.report(STOPPING, 0, stopWithinMs + 15_000);
+    // From here on as with a signal.
+    process.emit('SIGTERM', 'SIGTERM');
+  });
   for (;;) {
     let code: number;
-    let final = [0, 2];
+    let final: number[] = [0, 2];
     try {
       const flags = settingsIn(folder);
       log = new Log('rcap-agent', { verbose: flags.verbose, quiet: flags.quiet, json: flags.json, write });
       final = [0, ...finalCodes(flags)];
-      stop.onabort = () => {
-        services.report(STOPPING, 0, (flags.stopWithinMs ?? STOP_WITHIN_MS) + 15_000);
-        // From here on as with a signal.
-        process.emit('SIGTERM', 'SIGTERM');
-      };
+      stopWithinMs = flags.stopWithinMs ?? STOP_WITHIN_MS;
       code = stop.aborted ? 0 : await capture(flags, log);
     } catch (e) {
       log.error(e);

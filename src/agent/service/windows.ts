@@ -7,8 +7,16 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Services, ServiceState } from '../../capture/source.ts';
 import { reasonOf, RcapError } from '../../errors.ts';
-import { alone } from './alone.ts';
-import { type Installation, type Manager, needsExecutable, notInstalled, type Status, taken } from './manager.ts';
+import {
+  atWork,
+  type Installation,
+  installed,
+  type Manager,
+  needsExecutable,
+  notInstalled,
+  type Status,
+  taken,
+} from './manager.ts';
 import { replace, writeWhole } from './replace.ts';
 import { CA_FILE, LOG_FILE, SETTINGS_FILE } from './settings.ts';
 
@@ -35,12 +43,17 @@ const STOP_PATIENCE_MS = 10 * 60_000;
 
 export const windows = (services: Services): Manager => ({
   show,
-  install: (installation) => alone(() => install(services, installation)),
-  uninstall: (name) => alone(() => uninstall(services, name)),
-  start: (name) => alone(() => must(services, 'start', name, services.start(name), ALREADY_RUNNING)),
-  stop: (name) => alone(() => stop(services, name)),
+  install: async (installation) => install(alone(services), installation),
+  uninstall: async (name) => uninstall(alone(services), name),
+  start: async (name) => must(services, 'start', name, alone(services).start(name), ALREADY_RUNNING),
+  stop: async (name) => stop(alone(services), name),
   status: async (name) => status(services, name),
 });
+
+function alone(services: Services): Services {
+  if (services.lock() !== 0) throw atWork();
+  return services;
+}
 
 const folderOf = (name: string): string => join(process.env['ProgramFiles'] ?? 'C:\\Program Files', 'rcap', name);
 const executableIn = (folder: string): string => join(folder, 'rcap-agent.exe');
@@ -72,7 +85,7 @@ async function install(services: Services, { name, files, executable }: Installa
   const description = 'Captures packets of this host and sends them to rcap-collector.';
   if (known === undefined) must(services, 'install', name, services.create(name, description, commandOf(name)));
   must(services, 'start', name, services.start(name), ALREADY_RUNNING);
-  return [`service '${name}' is installed and started; rcap-agent service status says how it fares`];
+  return [installed(name)];
 }
 
 async function uninstall(services: Services, name: string): Promise<string[]> {
