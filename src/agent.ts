@@ -147,7 +147,7 @@ function listening({ info }: Capture, linkType: [string, string] | undefined): s
   const [type, description] = linkType ?? [`LINKTYPE ${info.linkType}`, 'unknown'];
   // Windows' own names are for machines.
   const name =
-    /^\\Device\\/.test(info.interface) && info.friendlyName
+    info.interface.startsWith('\\Device\\') && info.friendlyName
       ? `${info.friendlyName} (${info.interface})`
       : info.interface;
   const what = info.source === 'live' ? `listening on ${name}` : `reading from file ${info.file}`;

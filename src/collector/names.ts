@@ -15,7 +15,7 @@ export function safeName(said: string, longest: number): string {
 export const hostFolder = (host: string): string => safeName(host, MAX_HOST);
 /** Windows' own names are GUIDs; what its settings say ("Ethernet") is as unique there. */
 export const interfaceName = ({ interface: name, friendlyName }: { interface: string; friendlyName: string }): string =>
-  safeName(/^\\Device\\NPF_/.test(name) && friendlyName ? friendlyName : name, MAX_INTERFACE);
+  safeName(name.startsWith('\\Device\\NPF_') && friendlyName ? friendlyName : name, MAX_INTERFACE);
 
 export interface SegmentName {
   host: string;
