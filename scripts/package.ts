@@ -38,7 +38,7 @@ function parse(args: string[]) {
   try {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true });
   } catch (error) {
-    throw usageError(`could not read the command line: ${reasonOf(error)}`);
+    throw usageError(`could not read the command line: ${reasonOf(error).split('. ')[0]}`);
   }
 }
 

@@ -43,6 +43,7 @@ table_all='
 x86_64-w64-mingw32-gcc      gcc-mingw-w64-x86-64-win32
 /usr/lib/wine/wine64        wine64
 osslsigncode                osslsigncode
+llvm-strip                  llvm
 aarch64-linux-gnu-gcc       gcc-aarch64-linux-gnu
 /usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross
 /usr/aarch64-linux-gnu/lib/libstdc++.so.6 libstdc++6-arm64-cross

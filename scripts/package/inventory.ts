@@ -94,10 +94,12 @@ interface Lock {
   packages: Record<string, { integrity?: string }>;
 }
 
-/** npm packages that the bundler took something from; ours live outside of node_modules. */
+/** npm packages that the bundler took something from; ours live outside of node_modules, wherever that is linked to. */
 function packagesOf(sources: string[]): Component[] {
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock;
-  const folders = new Set(sources.map((file) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]));
+  const folders = new Set(
+    sources.map((file) => /^.*?(node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]),
+  );
   folders.delete(undefined);
   return [...(folders as Set<string>)].toSorted().map((folder) => {
     const { name, version, license } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Record<

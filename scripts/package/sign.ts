@@ -42,7 +42,7 @@ export function signWindows(
     encoding: 'utf8',
   });
   if (status === 0) return;
-  const isMissing = (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+  const isMissing = error !== undefined && 'code' in error && error.code === 'ENOENT';
   const reason = isMissing ? 'osslsigncode is missing' : error ? reasonOf(error) : `${stdout}${stderr}`.trim();
   throw new RcapError('SIGN', `could not sign: ${reason}`, {
     hint: isMissing ? 'apt-get install osslsigncode' : undefined,

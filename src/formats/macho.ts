@@ -97,6 +97,7 @@ function sign(unsigned: Buffer, identifier: string, room: number): Uint8Array {
   const at = layout.signature ?? layout.end;
   if (!hasOne && at + SIGNATURE_COMMAND_BYTES > layout.room) throw new Error('no room for another load command');
   const signed = hasOne ? unsigned.readUInt32LE(at + 8) : roundUp(unsigned.length, 16);
+  if (hasOne && signed > unsigned.length) throw new Error('its signature lies outside of it');
   const pages = Math.ceil(signed / (1 << PAGE_SHIFT));
   const name = Buffer.from(`${identifier}\0`);
   const blobBytes = SUPER_BLOB_BYTES + CODE_DIRECTORY_BYTES + name.length + HASH_BYTES * pages;
