@@ -2,6 +2,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import * as sea from 'node:sea';
 import { reasonOf, RcapError } from '../errors.ts';
+import { touch } from '../footprint.ts';
 import { MAX_STAMP_BYTES, readStamp } from '../formats/stamp.ts';
 import type { Settings } from '../options/load.ts';
 import { unseal } from '../wire/seal.ts';
@@ -19,7 +20,9 @@ function ownFile(): number {
   const failures: unknown[] = [];
   for (const path of paths) {
     try {
-      return openSync(path, 'r');
+      const file = openSync(path, 'r');
+      touch('read', path, 'settings that were packed into it');
+      return file;
     } catch (error) {
       failures.push(error);
     }

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import * as tls from 'node:tls';
 import { RcapError } from '../errors.ts';
 import { type Server, serverText } from './link.ts';
+import { systemCas } from './system-cas.ts';
 import type { Proxy } from '../options/proxy.ts';
 
 /** The answer's header, bytes. */
@@ -40,7 +41,7 @@ function secured(socket: Socket, proxy: Proxy): Promise<Socket> {
     socket,
     host,
     ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
-    ca: tls.getCACertificates('system'),
+    ca: systemCas(),
     rejectUnauthorized: true,
   });
   return new Promise((resolve, reject) => {
