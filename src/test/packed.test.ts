@@ -30,6 +30,7 @@ import {
   temporaryFolder,
   until,
 } from './support.ts';
+import { lacksWine, Wine } from './wine.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
 const AGENT = join(DIST, 'rcap-agent-linux-x64');
@@ -294,6 +295,12 @@ const alsoRight: Record<string, (t: TestContext, file: string) => void | Promise
     if (lacks('qemu-aarch64-static')) return;
     const shown = await run(t, 'qemu-aarch64-static', ['-L', '/usr/aarch64-linux-gnu', file, '--show-settings']);
     assert.match(shown.stdout, /^server +ir\.corp:9000 +stamp$/m, shown.stderr);
+  },
+  'win-x64': async (t, file) => {
+    if (lacksWine) return;
+    const windows = await Wine.start(t);
+    const shown = await windows.run(t, file, ['--show-settings']);
+    assert.match(shown.stdout, /^server +ir\.corp:9000 +stamp\r?$/m);
   },
   'macos-arm64': (_t, file) => hashesAreRight(file),
   'macos-x64': (_t, file) => hashesAreRight(file),

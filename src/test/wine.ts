@@ -87,7 +87,9 @@ function forgetServer(folder: string): void {
 
 /** Made when it is missing; whoever comes meanwhile waits. Another Wine, or another way to make it, replaces it. */
 function template(): string {
-  const hash = createHash('sha256').update(readFileSync(KERNELBASE)).update(make.toString() + withoutVirtualAlloc2.toString());
+  const hash = createHash('sha256')
+    .update(readFileSync(KERNELBASE))
+    .update(make.toString() + withoutVirtualAlloc2.toString());
   const cache = join(root, 'dist/wine');
   const folder = join(cache, `windows-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(folder)) return folder;
