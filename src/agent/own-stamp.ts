@@ -1,17 +1,33 @@
 /** The settings that were packed into the executable that runs. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, copyFileSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import * as sea from 'node:sea';
 import { reasonOf, RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
-import { MAX_STAMP_BYTES, readStamp } from '../formats/stamp.ts';
+import { MAX_STAMP_BYTES, readStamp, stampBytes } from '../formats/stamp.ts';
 import type { Settings } from '../options/load.ts';
 import { unseal } from '../wire/seal.ts';
 
 /** Undefined for an agent that nobody packed. Throws an RcapError when the stamp isn't whole, or can't be read. */
 export function ownSettings(): Settings | undefined {
   if (!sea.isSea()) return undefined;
-  const payload = readStamp(tailOf(ownFile()));
-  return payload && unseal(payload);
+  const file = ownFile();
+  try {
+    const payload = readStamp(tailOf(file));
+    return payload && unseal(payload);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** A copy without settings; of an ELF executable. */
+export function copyUnpacked(executable: string, to: string): void {
+  copyFileSync(executable, to);
+  const file = openSync(to, 'r+');
+  try {
+    ftruncateSync(file, fstatSync(file).size - stampBytes(tailOf(file)));
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Also right when the file has another name by now, or none; without /proc what Node takes for its path. */
@@ -35,16 +51,12 @@ function ownFile(): number {
 }
 
 function tailOf(file: number): Uint8Array {
-  try {
-    const { size } = fstatSync(file);
-    const tail = Buffer.alloc(Math.min(size, MAX_STAMP_BYTES));
-    for (let at = 0; at < tail.length;) {
-      const read = readSync(file, tail, at, tail.length - at, size - tail.length + at);
-      if (read === 0) break;
-      at += read;
-    }
-    return tail;
-  } finally {
-    closeSync(file);
+  const { size } = fstatSync(file);
+  const tail = Buffer.alloc(Math.min(size, MAX_STAMP_BYTES));
+  for (let at = 0; at < tail.length;) {
+    const read = readSync(file, tail, at, tail.length - at, size - tail.length + at);
+    if (read === 0) break;
+    at += read;
   }
+  return tail;
 }

@@ -33,8 +33,13 @@ export function stamp(image: Image, payload: Uint8Array): Stamped {
   const format = FORMATS.find((f) => f.matches(head));
   if (!format) throw noPlace('it is no ELF, PE or 64-bit Mach-O executable');
   const tailBytes = Math.min(MAX_STAMP_BYTES, image.size);
-  const old = readStamp(image.read(image.size - tailBytes, tailBytes));
-  return format.place(image, frame(payload), old === undefined ? 0 : framedBytes(old.length));
+  return format.place(image, frame(payload), stampBytes(image.read(image.size - tailBytes, tailBytes)));
+}
+
+/** How long the stamp is that a file ends with, 0 for none; from its tail as for readStamp. An ELF file is whole without it. */
+export function stampBytes(tail: Uint8Array): number {
+  const payload = readStamp(tail);
+  return payload === undefined ? 0 : framedBytes(payload.length);
 }
 
 const framedBytes = (payloadBytes: number) => FRAME_BYTES + Math.ceil(payloadBytes / 8) * 8;

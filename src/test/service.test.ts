@@ -1,7 +1,7 @@
 /** The agent as a service of a machine that systemd starts, from its installation to its removal. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, writeFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -218,9 +218,12 @@ describe('the agent as a service of systemd', { skip }, () => {
     const before = packets();
     send(300);
     await until('300 packets', () => packets() === before + 300);
-    // What is in the agent isn't said again.
-    const settings = await machine.ok('cat', '/etc/rcap/packed/settings.json');
-    assert.deepEqual(JSON.parse(settings), { 'stop-within': '30s' });
+    // Everybody may read the copy: what was packed is in the settings alone.
+    const settings = JSON.parse(await machine.ok('cat', '/etc/rcap/packed/settings.json')) as Record<string, string>;
+    assert.match(settings['token'] ?? '', /^rcap_/);
+    assert.equal(await machine.ok('stat', '-c', '%a', '/etc/rcap/packed/settings.json'), '600\n');
+    const { size } = statSync(join(DIST, 'rcap-agent-linux-x64'));
+    assert.equal(await machine.ok('stat', '-c', '%s', '/usr/local/bin/packed'), `${size}\n`);
     assert.equal((await agent('uninstall', '--name', 'packed')).code, 0);
   });
 

@@ -112,8 +112,8 @@ function unknownVerb(word: string | undefined): Error {
   return usageError(`could not use '${word}': there is no such command for services`, hint);
 }
 
-/** Who installs means the service's settings, wherever they come from; what a stamp or a default says needs no repeating. */
-const ORIGINS: readonly Origin[] = ['flag', 'environment', 'file'];
+/** Who installs means the service's settings, wherever they come from; what a default says needs no repeating. */
+const ORIGINS: readonly Origin[] = ['flag', 'environment', 'file', 'stamp'];
 
 function installation(
   typed: Typed,

@@ -1,8 +1,9 @@
 /** Services of systemd: a unit in /etc/systemd/system, settings in /etc/rcap/NAME, a copy of the agent in /usr/local/bin. */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { reasonOf, RcapError, usageError } from '../../errors.ts';
+import { copyUnpacked } from '../own-stamp.ts';
 import { alone } from './alone.ts';
 import {
   type Installation,
@@ -69,7 +70,8 @@ async function install(installation: Installation): Promise<string[]> {
     writeWhole(join(folder, SETTINGS_FILE), files.settings, 0o600);
     if (files.ca === undefined) rmSync(join(folder, CA_FILE), { force: true });
     else writeWhole(join(folder, CA_FILE), files.ca, 0o600);
-    if (executable !== copy) replace(copy, (unfinished) => copyFileSync(executable, unfinished), 0o755);
+    // Everybody may read it, so a packed one's settings are in the file above alone.
+    if (executable !== copy) replace(copy, (unfinished) => copyUnpacked(executable, unfinished), 0o755);
     systemctl('daemon-reload');
     systemctl('enable', `${name}.service`);
     systemctl('restart', `${name}.service`);
