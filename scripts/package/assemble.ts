@@ -63,19 +63,29 @@ export async function assemble(
   chmodSync(output, 0o755);
 }
 
-/** Node as it goes in: without symbols (afterwards they could not be taken out). */
+/** Node as it goes in: without symbols (afterwards they could not be taken out), and without its cache. */
 async function baseOf(target: Target): Promise<string> {
-  const node = nodeBinary(target);
-  const { strip } = target;
-  if (strip === undefined) return node;
   const base = join(work, `node-${nodeVersion(target)}-${target.name}`);
   await makeUnlessFresh(base, { node: target.node }, false, (unfinished) => {
-    copyFileSync(node, unfinished);
+    copyFileSync(nodeBinary(target), unfinished);
     chmodSync(unfinished, 0o755);
-    const [command, ...words] = strip;
-    execFileSync(command!, [...words, unfinished]);
+    const [command, ...words] = target.strip ?? [];
+    if (command !== undefined) execFileSync(command, [...words, unfinished]);
+    forgetCompileCache(unfinished);
   });
   return base;
+}
+
+/**
+ * NODE_COMPILE_CACHE names a folder from which Node takes compiled code, unchecked, before our first line; no option shuts that
+ * off. This Node asks for a variable without a name instead: the first of the texts is the one that it asks for.
+ */
+function forgetCompileCache(file: string): void {
+  const bytes = readFileSync(file);
+  const at = bytes.indexOf('\0NODE_COMPILE_CACHE\0');
+  if (at < 0) throw new Error(`${file} does not know NODE_COMPILE_CACHE`);
+  bytes[at + 1] = 0;
+  writeFileSync(file, bytes);
 }
 
 /** The folder that pkg takes for its cache of downloads: with our Node in it, marked as verified. */
