@@ -166,7 +166,8 @@ inNamespace(__filename, () => {
     const gc = require('node:vm').runInNewContext('gc');
     const { near } = veth();
     let packets = 0;
-    let stop;
+    let stop, begun;
+    const begin = new Promise((resolve) => (begun = resolve));
     const over = new Promise((resolve) => {
       let pool = addon.createPool(4);
       const blocks = pool.blocks.length;
@@ -175,7 +176,7 @@ inNamespace(__filename, () => {
         pool,
         { interface: near },
         {
-          onCapture() {},
+          onCapture: begun,
           onBlock(id, block, length, count) {
             packets += count;
             release(block);
@@ -188,6 +189,7 @@ inNamespace(__filename, () => {
       assert.equal(blocks, 4);
       pool = undefined;
     });
+    await begin;
     for (let i = 0; i < 5; i++) gc();
     await send(near, 5000, { rate: 50_000 });
     stop();
