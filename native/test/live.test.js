@@ -380,10 +380,13 @@ inNamespace(__filename, () => {
     assert.ok(run.captures[0].packets.map(line).join() === tcpdumpReads(file).map(line).join());
   });
 
-  test('interfaces', () => {
+  test('interfaces', async () => {
     const { near, far } = veth();
     ip('address', 'add', '192.0.2.1/24', 'broadcast', '192.0.2.255', 'dev', near);
     ip('link', 'set', far, 'down');
+    const named = (name) => addon.interfaces().find((one) => one.name === name);
+    // The kernel looks at links once a second.
+    for (let i = 0; i < 1000 && named(near).running; i++) await new Promise((resolve) => setTimeout(resolve, 10));
     const list = addon.interfaces();
     assert.deepEqual(
       list.map(({ number }) => number),
