@@ -16,7 +16,8 @@ typedef struct Privileges {
 // Of the calling thread, without opening a file. False where the system has no such thing.
 bool privileges_read(Privileges *privileges);
 
-// No core dumps and no debugger of the same user from here on: there are secrets in memory.
+// No core dumps and no debugger of the same user from here on: there are secrets in memory. On Linux also none of the system
+// calls that the agent never needs, since strangers' bytes are read before anything can be dropped.
 void privileges_forbid_dumps(void);
 
 // Gives up everything that a running capture doesn't need, on all threads, for good. What was opened stays usable.

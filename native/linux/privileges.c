@@ -22,9 +22,13 @@
 
 enum {
   CAPABILITIES = 64, // the sets have so many bits; the kernel refuses those that it doesn't know
-  // systemd's list of user numbers ("Users, Groups, UIDs and GIDs on systemd systems") has nobody from here on. A number
-  // of its own for each process: what runs as "nobody" shares it with strangers, who could stop us.
-  FIRST_UNUSED_UID = 0x70000000,
+  // systemd's list of user numbers ("Users, Groups, UIDs and GIDs on systemd systems") has nobody between 1879048192 and
+  // 2147352575, and SSSD and FreeIPA take none above 2000200000 unless told to. Whether the host knows it isn't asked: that
+  // would load what its name service consists of, as root. A number of its own for each process: what runs as "nobody"
+  // shares it with strangers, who could stop us.
+  FIRST_UNUSED_UID = 2100000000,
+  // All agents' group: src/agent/spool-disk.ts knows it, too.
+  GROUP = FIRST_UNUSED_UID,
   PID_BITS = 22,
   TRIES = 300, // a millisecond each, and what the look takes
   // glibc's own for pthread_cancel(), which nobody here calls: the one that threads can't have blocked. Some of Node's block
@@ -61,9 +65,18 @@ bool privileges_read(Privileges *privileges) {
   return true;
 }
 
+// What went wrong at the start is said at the drop.
+static bool began;
+static const char *at_start;
+
 void privileges_forbid_dumps(void) {
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  if (began) return;
+  began = true;
+  // It takes no privilege that we have. seccomp gives it to the other threads.
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  at_start = refuse_system_calls();
 }
 
 // ---- one thread -------------------------------------------------------------------------------------------------------
@@ -77,9 +90,10 @@ static void drop_this_thread(void) {
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   // Not glibc's functions, which do it on all threads, with signals of their own. A user namespace may not know the
-  // number: then the user stays.
+  // number: then the user stays, which is said.
   unsigned uid = atomic_load(&new_uid);
-  if (uid && !syscall(SYS_setgroups, 0, NULL) && !syscall(SYS_setresgid, uid, uid, uid)) syscall(SYS_setresuid, uid, uid, uid);
+  if (uid && !syscall(SYS_setgroups, 0, NULL) && !syscall(SYS_setresgid, GROUP, GROUP, GROUP))
+    syscall(SYS_setresuid, uid, uid, uid);
   struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct none[2] = {{0}};
   syscall(SYS_capset, &head, none);
@@ -147,17 +161,23 @@ static int tell_others(void) {
 const char *privileges_drop(bool keep_user) {
   static const char *const words[] = {"not all threads gave up their privileges",
                                       "other threads keep their privileges: no /proc tells which there are"};
+  privileges_forbid_dumps();
   if (!keep_user && geteuid() == 0)
     atomic_store(&new_uid, FIRST_UNUSED_UID + ((unsigned)getpid() & ((1u << PID_BITS) - 1)));
   install_handler();
   drop_this_thread();
-  int differ = tell_others();
-  for (int tries = 0; differ > 0 && tries < TRIES; tries++) {
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  // Twice in a row: a thread that is made while we look may be missed, and has what its maker had.
+  int differ = 0;
+  for (int tries = 0, clean = 0; differ >= 0 && clean < 2 && tries < TRIES; tries++) {
     differ = tell_others();
+    clean = differ ? 0 : clean + 1;
+    if (differ > 0) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
   }
   // Another user may be dumped again, if the system wants that.
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  const char *refused = refuse_system_calls();
-  return differ ? words[differ < 0] : refused;
+  const char *refused = refuse_sockets();
+  if (differ) return words[differ < 0];
+  if (atomic_load(&new_uid) && geteuid() == 0)
+    return "root stays the user: it takes CAP_SETUID and CAP_SETGID to become another, and one that this namespace knows";
+  return at_start ? at_start : refused;
 }

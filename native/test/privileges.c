@@ -1,19 +1,27 @@
 // Drops its privileges with threads about, one of which blocks all signals, and says what it may do then: a line for each
-// question, `name answer`. Run as root. `privileges calls`: only the refused calls, with all capabilities still there.
+// question, `name answer`. Run as root. `privileges calls`: only the refused calls, with all capabilities still there;
+// `before`: the same without refusing any; `without ERROR`: where seccomp(2) answers so.
 #include "../privileges.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../linux/system_calls.h"
@@ -22,9 +30,43 @@ static void say(const char *name, long answer) {
   printf("%s %s\n", name, answer < 0 ? strerrorname_np(errno) : "allowed");
 }
 
+static pid_t victim;
+
+static void make_victim(void) {
+  victim = fork();
+  if (victim) return;
+  for (int i = 0; i < 3; i++) close(i); // who waits for our output doesn't wait for it
+  alarm(5);
+  for (;;) pause();
+}
+
+static void try_signals(void) {
+  siginfo_t info = {.si_signo = SIGKILL, .si_code = SI_QUEUE};
+  say("rt_tgsigqueueinfo", syscall(SYS_rt_tgsigqueueinfo, victim, victim, 0, &info));
+  say("tgkill", syscall(SYS_tgkill, victim, victim, SIGKILL));
+  say("raise", syscall(SYS_tgkill, getpid(), gettid(), 0));
+  usleep(100000);
+  printf("victim %s\n", waitpid(victim, NULL, WNOHANG) == 0 ? "lives" : "dead");
+}
+
+// On a terminal of our own, which is the controlling one.
+static void try_terminal(void) {
+  setsid();
+  int master = posix_openpt(O_RDWR | O_NOCTTY);
+  if (grantpt(master) || unlockpt(master)) abort();
+  int terminal = open(ptsname(master), O_RDWR);
+  struct winsize size;
+  say("window", ioctl(terminal, TIOCGWINSZ, &size));
+  say("type", ioctl(terminal, TIOCSTI, "#"));
+  say("type64", syscall(SYS_ioctl, terminal, 0xff00000000 | TIOCSTI, "#"));
+  say("paste", ioctl(terminal, TIOCLINUX, "\3"));
+}
+
 static void *do_nothing(void *argument) { return argument; }
 
 static void try_calls(void) {
+  try_signals();
+  try_terminal();
   long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
   if (child == 0) _exit(0);
   say("fork", child);
@@ -65,12 +107,14 @@ static void *block_signals(void *argument) {
   return argument;
 }
 
-// Not as privileges.c looks: from the numbers of threads onwards, each file whole.
+// Not as privileges.c looks: each file whole.
 static void count_threads(void) {
   int threads = 0, bare = 0;
-  for (int id = getpid(); id < getpid() + 1000; id++) {
-    char path[64], text[4096];
-    snprintf(path, sizeof path, "/proc/self/task/%d/status", id);
+  DIR *folder = opendir("/proc/self/task");
+  for (struct dirent *thread; (thread = readdir(folder));) {
+    if (thread->d_name[0] == '.') continue;
+    char path[300], text[4096];
+    snprintf(path, sizeof path, "/proc/self/task/%s/status", thread->d_name);
     int file = open(path, O_RDONLY);
     if (file < 0) continue;
     ssize_t length = read(file, text, sizeof text - 1);
@@ -80,17 +124,36 @@ static void count_threads(void) {
     bare += strstr(text, "CapPrm:\t0000000000000000") && strstr(text, "CapBnd:\t0000000000000000") &&
             strstr(text, "NoNewPrivs:\t1") && strstr(text, "Seccomp:\t2") && !strstr(text, "Uid:\t0");
   }
+  closedir(folder);
   printf("threads %d\nbare %d\n", threads, bare);
 }
 
+// As a container's own filter may.
+static void answer_seccomp_with(int error) {
+  struct sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog filter = {sizeof program / sizeof *program, program};
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0)) abort();
+}
+
 int main(int count, char **words) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  if (count == 2) make_victim();
   if (count > 1 && strcmp(words[1], "before") == 0) {
     try_calls();
     return 0;
   }
-  if (count > 1) {
+  if (count > 2) {
+    answer_seccomp_with(strcmp(words[2], "EPERM") == 0 ? EPERM : ENOSYS);
+  } else if (count > 1) {
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     const char *wrong = refuse_system_calls();
+    say("packetBefore", socket(AF_PACKET, SOCK_RAW, 0));
+    if (!wrong) wrong = refuse_sockets();
     printf("filter %s\n", wrong ? wrong : "on");
     try_calls();
     return 0;

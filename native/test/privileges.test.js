@@ -28,16 +28,22 @@ function built() {
   ]);
   return program;
 }
-const answers = (...words) =>
+const answers = (...words) => answersOf([built(), ...words]);
+const answersOf = ([command, ...words]) =>
   Object.fromEntries(
-    execFileSync(built(), words, { encoding: 'utf8' })
+    execFileSync(command, words, { encoding: 'utf8' })
       .trim()
       .split('\n')
       .map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]),
   );
 
-const REFUSED = ['fork', 'execve', 'ptrace', 'kill', 'unshare', 'mount', 'bpf', 'io_uring_setup', 'listen'];
-const ALLOWED = ['inet', 'inet6', 'unix', 'netlink', 'thread'];
+/** Above what SSSD, FreeIPA and systemd give to anybody. */
+const FIRST_UID = 2_100_000_000;
+const REFUSED = [
+  ...['fork', 'execve', 'ptrace', 'kill', 'tgkill', 'rt_tgsigqueueinfo', 'unshare', 'mount', 'bpf', 'io_uring_setup'],
+  ...['listen', 'type', 'type64', 'paste'],
+];
+const ALLOWED = ['inet', 'inet6', 'unix', 'netlink', 'thread', 'raise', 'window', 'packetBefore'];
 
 test('the filter refuses, also to root with all capabilities, and nothing else', { skip }, () => {
   const now = answers('calls');
@@ -46,18 +52,32 @@ test('the filter refuses, also to root with all capabilities, and nothing else',
   for (const name of ['packet', 'vsock']) assert.equal(now[name], 'EAFNOSUPPORT', name);
   for (const name of ['clone3', ...(process.arch === 'x64' ? ['int80'] : [])]) assert.equal(now[name], 'ENOSYS', name);
   for (const name of ALLOWED) assert.equal(now[name], 'allowed', name);
+  assert.equal(now.victim, 'lives');
   // It is the filter: without it the kernel says something else.
   const before = answers('before');
-  for (const name of ['execve', 'kill', 'unshare', 'mount', 'listen', 'packet', 'clone3'])
+  for (const name of [...REFUSED.filter((n) => n !== 'ptrace'), 'packet', 'clone3'])
     assert.notEqual(before[name], now[name], name);
+  assert.equal(before.victim, 'dead');
 });
 
 test('no thread keeps anything, not even one that blocks all signals', { skip }, () => {
   const now = answers();
   assert.deepEqual([now.left, now.permitted, now.bounding], ['nothing', '0', '0']);
-  assert.ok(Number(now.uid) >= 0x70000000);
+  assert.ok(Number(now.uid) >= FIRST_UID);
   assert.deepEqual([now.threads, now.bare], ['21', '21']);
   assert.deepEqual([now.shadow, now.file, now.setuid], ['EACCES', 'EACCES', 'EPERM']);
+});
+
+test('where root may not become another user, that is said', { skip }, () => {
+  const now = answersOf(['setpriv', '--bounding-set=-setuid,-setgid', built()]);
+  assert.match(now.left, /^root stays the user: /);
+  assert.deepEqual([now.uid, now.permitted, now.bounding], ['0', '0', '0']);
+});
+
+test('a filter that the system refuses is said, and one that it has not is not', { skip }, () => {
+  // Another filter, which answers seccomp(2) so: a container's.
+  assert.equal(answers('without', 'EPERM').left, 'the system refused the filter of system calls');
+  assert.equal(answers('without', 'ENOSYS').left, 'nothing');
 });
 
 const SCRIPT = `
@@ -78,12 +98,12 @@ const { Worker } = require('node:worker_threads');
     addon.open(addon.createPool(2), { interface: 'lo' }, { onCapture() { resolve('opened'); }, onBlock() {}, onEnd: (e) => resolve(e.code) });
   });
   globalThis.gc();
-  console.log(JSON.stringify({ left, spawned, name, said, failed, now: addon.privileges(), again: addon.dropPrivileges() }));
+  console.log(JSON.stringify({ left, spawned, name, said, failed, now: addon.privileges(), again: addon.dropPrivileges(process.argv[1] === 'keep') }));
 })();
 `;
 
 for (const [how, word, uid] of [
-  ['root becomes nobody', '', (n) => n >= 0x70000000],
+  ['root becomes nobody', '', (n) => n >= FIRST_UID],
   ['with keepUser root stays', 'keep', (n) => n === 0],
 ]) {
   test(`Node goes on without privileges: ${how}`, { skip }, () => {

@@ -26,6 +26,8 @@ const skip =
   lacksRoot ||
   (!existsSync(EXECUTABLE) && 'needs the executables: npm run package') ||
   lacks('ip', 'tshark', 'capinfos', 'python3', 'setcap', 'setpriv');
+/** From here on: whom root becomes. */
+const FIRST_UID = 2_100_000_000;
 /** Nobody on any machine. */
 const USER = 54_321;
 const AS_USER = ['setpriv', `--reuid=${USER}`, `--regid=${USER}`, '--clear-groups'];
@@ -109,7 +111,7 @@ describe('privileges', { skip }, () => {
   const STARTS = {
     // Without CAP_SETPCAP nobody may change the bounding set; no_new_privs makes it void.
     setcap: { command: withCapability, prefix: AS_USER, isUser: (uid: number) => uid === USER, bounding: undefined },
-    root: { command: EXECUTABLE, prefix: [], isUser: (uid: number) => uid >= 0x7000_0000, bounding: NONE },
+    root: { command: EXECUTABLE, prefix: [], isUser: (uid: number) => uid >= FIRST_UID, bounding: NONE },
   };
   for (const [name, { command, prefix, isUser, bounding }] of Object.entries(STARTS)) {
     test(`started with ${name}: no thread has any, and nothing is lost through a collector that starts again`, async (t) => {
@@ -177,7 +179,7 @@ describe('privileges', { skip }, () => {
     mkdirSync(join(folder, 'private'), { mode: 0o700 });
     const agent = new Program(t, EXECUTABLE, ['-w', file, '-i', here.interface, '-c', '1000'], options());
     await agent.says(/listening on/);
-    await until('the end of root', () => statuses(agent.pid).every((s) => Number(s.uid) >= 0x7000_0000));
+    await until('the end of root', () => statuses(agent.pid).every((s) => Number(s.uid) >= FIRST_UID));
     send(1000, 0);
     assert.equal((await agent.end()).code, 0);
     assert.equal(packetsIn(file), 1000);
@@ -198,7 +200,7 @@ describe('privileges', { skip }, () => {
       const args = [...collector.address, '-r', '-', '-v', '--host-name', host];
       const end = await new Program(t, EXECUTABLE, args, { ...options(prefix), input }).end();
       assert.equal(end.code, 0, end.stderr);
-      assert.match(end.stderr, /goes on as uid (54321|1\d{9}), .*capabilities none/);
+      assert.match(end.stderr, /goes on as uid (54321|21\d{8}), .*capabilities none/);
       assert.match(end.stderr, /2000 packets sent, 2000 acknowledged/);
     }
   });
