@@ -99,8 +99,7 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
   const view = progressView(log, process.stderr, flags);
   const run = new Run(plan, addon, {
     listening: (c) => log.info(listening(c, addon.linkTypeName(c.info.linkType)), { ...c.info }),
-    // The spool's folder is for its owner alone, and files are made there all the time.
-    opened: () => dropPrivileges(addon, plan.upload?.spoolDisk !== undefined, log),
+    opened: () => dropPrivileges(addon, plan.upload?.spoolDisk?.folder, log),
     progress: (p) => {
       view.update(p);
       remind();

@@ -9,6 +9,7 @@ export type How =
   | 'made' // a folder
   | 'made and removed' // a file, by a name that it had for moments
   | 'made without a name' // a file in this folder
+  | 'lent' // a folder: its group and its mode are others
   | 'packet socket' // on this interface
   | 'netlink socket' // a question to the kernel
   | 'tcp' // from here to there

@@ -3,13 +3,20 @@ import type { Privileges } from 'node-pcap-native';
 import type { Addon } from '../capture/source.ts';
 import { touch } from '../footprint.ts';
 import type { Log } from '../log.ts';
+import { needsOwner } from './spool-disk.ts';
 
 /** Warns of what could not be given up: the capture matters more, and whoever runs it should know. */
-export function dropPrivileges(addon: Addon, keepUser: boolean, log: Log): void {
+export function dropPrivileges(addon: Addon, spoolFolder: string | undefined, log: Log): void {
+  // Files are made there all the time.
+  const keepUser = spoolFolder !== undefined && needsOwner(spoolFolder);
   const left = addon.dropPrivileges(keepUser);
   const now = addon.privileges();
   if (left !== undefined) log.warning(`could not give up all privileges: ${left}`);
   if (!now) return;
+  if (keepUser && now.uid === 0) {
+    const reason = `root stays the user: only root can make files in the spool folder '${spoolFolder}'`;
+    log.warning(`could not give up all privileges: ${reason}`, 'name an empty folder, or one that is missing');
+  }
   touch('read', '/proc/self/task', 'which threads there are');
   touch('read', '/proc/self/task/*/status', 'whether all threads gave up their privileges');
   log.debug(`goes on as ${words(now)}`);

@@ -22,7 +22,7 @@ import { systemClock } from '../clock.ts';
 import { RcapError } from '../errors.ts';
 import type { Block } from '../packet.ts';
 import { lacksRoot, temporaryFolder, until } from '../test/support.ts';
-import { type DiskCalls, type Slot, SpoolDisk } from './spool-disk.ts';
+import { type DiskCalls, needsOwner, type Slot, SpoolDisk } from './spool-disk.ts';
 import { ENTRY_BYTES, Spool } from './spool.ts';
 
 const MIB = 1 << 20;
@@ -90,14 +90,14 @@ test('a file is closed when all in it is freed, and not before', { skip: onLinux
 });
 
 test(
-  'the folder looks empty, its mode is 0700, and what lies there is not what was stored',
+  'the folder looks empty, nobody else may look into it, and what lies there is not what was stored',
   { skip: onLinux },
   async (t) => {
     const { disk, folder } = make(t);
     const secret = Buffer.from('PASSWORD=hunter2 '.repeat(100));
     await store(disk, secret);
     assert.deepEqual(readdirSync(folder), []);
-    assert.equal(statSync(folder).mode & 0o777, 0o700);
+    assert.equal(statSync(folder).mode & 0o7777, process.geteuid!() === 0 ? 0o1730 : 0o700);
     const [file] = nameless(folder);
     assert.equal(statSync(file!).mode & 0o777, 0o600);
     const bytes = readFileSync(file!);
@@ -337,4 +337,29 @@ test('a link is followed once: turned afterwards, it leads nowhere', { skip: onL
   assert.deepEqual([nameless(ours).length, nameless(other).length], [1, 0]);
   chmodSync(other, 0o755);
   assert.throws(() => new SpoolDisk(link, MIB, systemClock, assert.fail), /others than its owner/);
+});
+
+test('root lends an empty folder to the agents, also a second time, and no other', { skip: lacksRoot }, async (t) => {
+  const folder = temporaryFolder(t);
+  const path = (name: string) => join(folder, name);
+  const use = (name: string) => {
+    const disk = new SpoolDisk(path(name), MIB, systemClock, assert.fail);
+    t.after(() => disk.close());
+    return store(disk, bytesOf(64, 1));
+  };
+  for (const name of ['spool', 'spool', 'home']) {
+    if (name === 'home') {
+      mkdirSync(path('home'), 0o700);
+      writeFileSync(path('home/file'), '');
+    }
+    assert.equal((await use(name))[1], true);
+  }
+  const { mode, uid, gid } = statSync(path('spool'));
+  assert.deepEqual([mode & 0o7777, uid, gid], [0o1730, 0, 2_100_000_000]);
+  const home = statSync(path('home'));
+  assert.deepEqual([home.mode & 0o7777, home.gid], [0o700, 0]);
+  assert.deepEqual([needsOwner(path('spool')), needsOwner(path('home'))], [false, true]);
+  // Not whom it is lent to otherwise.
+  chownSync(path('spool'), 0, 65_534);
+  assert.throws(() => new SpoolDisk(path('spool'), MIB, systemClock, assert.fail), /others than its owner/);
 });

@@ -3,7 +3,19 @@
  * in this process' memory only. Whatever ends the process, nothing that could be read is left.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { type Stats, mkdirSync, realpathSync, statSync } from 'node:fs';
+import {
+  type Stats,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.ts';
@@ -18,6 +30,11 @@ const MAX_FILES = 512;
 /** After a failed write the disk isn't used for so long, ms. */
 const PAUSE_MS = 10_000;
 const CIPHER = 'aes-256-gcm';
+
+/** Of all agents that were root and are not any more: GROUP in native/linux/privileges.c. */
+const AGENTS_GROUP = 2_100_000_000;
+/** They make files there, and nobody sees or removes those of others. */
+const LENT_MODE = 0o1730;
 
 /** Where a batch lies. */
 export interface Slot {
@@ -45,6 +62,8 @@ export interface DiskCalls {
 
 export class SpoolDisk {
   readonly #folder: string;
+  /** Of the folder when it is lent: leads there also when one above is root's alone. */
+  #descriptor: number | undefined;
   readonly #limit: number;
   readonly #fileBytes: number;
   readonly #clock: Clock;
@@ -69,6 +88,7 @@ export class SpoolDisk {
     calls: DiskCalls = { open, unlink },
   ) {
     this.#folder = prepare(folder);
+    this.#descriptor = lend(this.#folder);
     this.#limit = limit;
     this.#fileBytes = Math.ceil(Math.min(limit / MIN_FILES, Math.max(FILE_BYTES, limit / MAX_FILES)));
     this.#clock = clock;
@@ -163,7 +183,12 @@ export class SpoolDisk {
 
   /** Gives all of it back. */
   close(): void {
-    for (const file of this.#files) this.#close(file);
+    const files = [...this.#files];
+    for (const file of files) this.#close(file);
+    const descriptor = this.#descriptor;
+    this.#descriptor = undefined;
+    // Not while a file is made by way of it.
+    if (descriptor !== undefined) void Promise.allSettled(files.map((f) => f.handle)).then(() => closeSync(descriptor));
   }
 
   #fileFor(bytes: number): DiskFile {
@@ -177,7 +202,8 @@ export class SpoolDisk {
 
   /** A file without a name: made for us alone, and unlinked before a byte is in it. */
   async #create(): Promise<FileHandle> {
-    const path = join(this.#folder, `rcap-${randomBytes(8).toString('hex')}`);
+    const folder = this.#descriptor === undefined ? this.#folder : `/proc/self/fd/${this.#descriptor}`;
+    const path = join(folder, `rcap-${randomBytes(8).toString('hex')}`);
     const handle = await this.#calls.open(path, 'wx+', 0o600);
     touch('made and removed', join(this.#folder, 'rcap-*'), 'spool, encrypted');
     try {
@@ -219,7 +245,51 @@ function prepare(folder: string): string {
   if (us !== undefined && stat.uid !== us) {
     throw refuse('it belongs to another user', `name a folder that is missing, or: chown ${us} '${path}'`);
   }
-  if (us !== undefined && (stat.mode & 0o077) !== 0)
+  if (us !== undefined && (stat.mode & 0o077) !== 0 && !isLent(stat))
     throw refuse('others than its owner may use it', `chmod 700 '${path}'`);
   return path;
+}
+
+const isLent = (s: Stats): boolean => s.uid === 0 && s.gid === AGENTS_GROUP && (s.mode & 0o7777) === LENT_MODE;
+
+/**
+ * Lets root go on as somebody else, on Linux: the folder stays root's, but the group that all agents go on with may make
+ * files in it. Two at once get on, and the next one finds it so. Only an empty folder, since another may be somebody's home.
+ * A descriptor of it; none where that isn't needed or possible (a file system or a user namespace without owners).
+ */
+function lend(folder: string): number | undefined {
+  if (process.platform !== 'linux' || process.geteuid!() !== 0) return undefined;
+  let descriptor: number | undefined;
+  try {
+    // By descriptor: what is looked at is what is changed.
+    descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    touch('read', folder, 'spool folder: whether it is empty');
+    const stat = fstatSync(descriptor);
+    const empty = isEmpty(descriptor); // throws without /proc, which every file is made by way of
+    if (stat.uid === 0 && (stat.mode & 0o077) === 0 && empty) {
+      fchownSync(descriptor, 0, AGENTS_GROUP);
+      fchmodSync(descriptor, LENT_MODE);
+      touch('lent', folder, 'spool folder, to the group that the agent goes on with');
+    }
+    if (isLent(fstatSync(descriptor))) return descriptor;
+  } catch {
+    // the user stays
+  }
+  if (descriptor !== undefined) closeSync(descriptor);
+  return undefined;
+}
+
+function isEmpty(descriptor: number): boolean {
+  const path = `/proc/self/fd/${descriptor}`;
+  touch('read', '/proc/self/fd/*', 'spool folder: whether it is empty');
+  return readdirSync(path).length === 0;
+}
+
+/** Whether only the folder's owner can make files there: asked before that becomes another user. */
+export function needsOwner(folder: string): boolean {
+  try {
+    return !isLent(statSync(folder));
+  } catch {
+    return false; // it is gone
+  }
 }

@@ -33,11 +33,22 @@ const place = (path: string): string => {
   }
 };
 
+/** What was opened to be changed. */
+const byDescriptor = new Map<string, string>();
+
 /** One rule for each kind of call; what has none fails the test. */
 const RULES: [call: RegExp, act: (match: RegExpExecArray) => Act | undefined][] = [
   [/^open(?:at)?\((?:AT_FDCWD, )?"([^"]*)", [^)]*O_TMPFILE/, (m) => ({ how: 'made without a name', target: place(m[1]!) })], // prettier-ignore
   [/^open(?:at)?\((?:AT_FDCWD, )?"([^"]*)", [^)]*O_CREAT[^)]*O_EXCL/, (m) => ({ how: 'made and removed', target: place(m[1]!) })], // prettier-ignore
   [/^open(?:at)?\((?:AT_FDCWD, )?"([^"]*)", [^)]*O_CREAT/, (m) => ({ how: 'written', target: place(m[1]!) })],
+  [
+    /^openat\(AT_FDCWD, "([^"]*)", O_RDONLY\|[^)]*O_NOFOLLOW[^)]*\) = (\d+)/,
+    (m) => {
+      byDescriptor.set(m[2]!, place(m[1]!));
+      return { how: 'read', target: place(m[1]!) };
+    },
+  ],
+  [/^fch(?:own|mod)\((\d+),/, (m) => ({ how: 'lent', target: byDescriptor.get(m[1]!) ?? '?' })],
   [/^open(?:at)?\((?:AT_FDCWD, )?"([^"]*)", O_RDONLY/, (m) => ({ how: 'read', target: place(m[1]!) })],
   [/^unlink\("([^"]*)"\)/, (m) => ({ how: 'made and removed', target: place(m[1]!) })],
   [/^mkdir\("([^"]*)"/, (m) => ({ how: 'made', target: place(m[1]!) })],

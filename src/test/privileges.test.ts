@@ -1,7 +1,18 @@
 /** What the packaged agent may still do while it captures, started as root and with `setcap`; and that it captures all the same. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -155,23 +166,48 @@ describe('privileges', { skip }, () => {
     assert.doesNotMatch(agent.stderr, /could not change/);
   });
 
-  test('with --spool-dir root stays the user, without capabilities, and files are still made there', async (t) => {
-    const spool = join(folder, 'spool');
+  test('with --spool-dir root goes, too, and files are still made there, below a folder that is for root alone', async (t) => {
+    mkdirSync(join(folder, 'closed'), { mode: 0o700 });
+    const spool = join(folder, 'closed', 'spool');
     const flags = ['-i', here.interface, '--host-name', 'spool', '--spool', '1M', '--spool-dir', spool, '-v'];
     const agent = new Program(t, EXECUTABLE, [...collector.address, ...flags], options());
     await agent.says(/listening on/);
-    assertBare(agent.pid, (uid) => uid === 0, NONE);
+    assertBare(agent.pid, (uid) => uid >= FIRST_UID, NONE);
     collector.kill('SIGSTOP');
     send(60_000, 60_000);
     const openSpool = () =>
       readdirSync(`/proc/${agent.pid}/fd`).some((fd) => linkOf(agent.pid, fd).startsWith(`${spool}/`));
     await until('a file of the spool', openSpool);
+    assert.deepEqual(readdirSync(spool), []);
     collector.kill('SIGCONT');
     agent.kill('SIGINT');
     const end = await agent.end();
     assert.equal(end.code, 0, end.stderr);
     assert.match(end.stderr, /(\d+) packets sent, \1 acknowledged/);
+    assert.doesNotMatch(end.stderr, /could not/);
     assert.ok(numbersOf('spool').length >= 60_000);
+    assert.deepEqual(readdirSync(spool), []);
+  });
+
+  test('root stays for a spool folder that is not only that, and this is said', async (t) => {
+    const spool = temporaryFolder(t);
+    writeFileSync(join(spool, 'file'), '');
+    const agent = new Program(t, EXECUTABLE, [...collector.address, '-i', 'lo', '--spool-dir', spool], options());
+    await agent.says(/warning: could not give up all privileges: root stays the user: only root can make files in/);
+    assertBare(agent.pid, (uid) => uid === 0, NONE);
+    assert.equal(statSync(spool).mode & 0o7777, 0o700);
+  });
+
+  test('system calls are refused before the first byte of a stranger is read', async (t) => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    t.after(() => silent.close());
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const words = ['--server', `127.0.0.1:${port}`, '--pin', collector.pin, '-i', 'lo'];
+    const agent = new Program(t, EXECUTABLE, words, { env: { RCAP_TOKEN: token } });
+    const [peer] = (await once(silent, 'connection')) as [Socket];
+    for (const s of statuses(agent.pid)) assert.deepEqual([s.uid, s.noNewPrivileges, s.seccomp], ['0', '1', '2']);
+    peer.destroy();
   });
 
   test('-w was opened before, and is written to the end', async (t) => {
