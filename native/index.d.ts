@@ -95,11 +95,14 @@ export interface Privileges {
 }
 /** Undefined on systems that have no such thing (all but Linux). */
 export function privileges(): Privileges | undefined;
-/** No core dumps of this process, and no debugger of the same user. Linux; macOS: no core dumps. */
+/**
+ * No core dumps of this process, and no debugger of the same user; on Linux also no_new_privs, and for good none of the system
+ * calls that a capture never needs, as for starting programs or opening ports. macOS: no core dumps.
+ */
 export function forbidDumps(): void;
 /**
- * Gives up, on all threads and for good, what a running capture doesn't need: capabilities, gaining any by starting a program,
- * and system calls as for starting programs, opening ports or packet sockets; root becomes a user that nobody else is, unless
+ * Gives up, on all threads and for good, what a running capture doesn't need: what forbidDumps() does, capabilities, and packet
+ * sockets; root becomes a user that nobody else is, in group 2100000000, unless
  * `keepUser` (default: false). Sessions that are open go on, setFilter and stop work; `open` of an interface doesn't any more.
  * Takes milliseconds, on the calling thread. Returns what could not be given up, in words. Linux; elsewhere it does nothing.
  */
