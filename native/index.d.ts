@@ -102,8 +102,8 @@ export function privileges(): Privileges | undefined;
 export function forbidDumps(): void;
 /**
  * Gives up, on all threads and for good, what a running capture doesn't need: what forbidDumps() does, capabilities, and packet
- * sockets; root becomes a user that nobody else is, in group 2100000000, unless
- * `keepUser` (default: false). Sessions that are open go on, setFilter and stop work; `open` of an interface doesn't any more.
+ * sockets; root becomes a user that nobody else is, in group 2100000000, unless `keepUser` (default: false). Sessions that are
+ * open go on, setFilter and stop work; `open` of an interface doesn't any more.
  * Takes milliseconds, on the calling thread. Returns what could not be given up, in words. Linux; elsewhere it does nothing.
  */
 export function dropPrivileges(keepUser?: boolean): string | undefined;
