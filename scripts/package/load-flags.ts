@@ -36,7 +36,8 @@ function flagsAt(bytes: Buffer): number {
     throw new Error('this is no 64-bit Windows executable');
   const directory = fileOffset(bytes, header, bytes.readUInt32LE(optional + DIRECTORIES_AT + 8 * LOAD_CONFIGURATION));
   // It says itself how long it is; fields were added to it over time.
-  if (bytes.readUInt32LE(directory) < DEPENDENT_LOAD_FLAGS_AT + 2) throw new Error('its load configuration is too short');
+  if (bytes.readUInt32LE(directory) < DEPENDENT_LOAD_FLAGS_AT + 2)
+    throw new Error('its load configuration is too short');
   return directory + DEPENDENT_LOAD_FLAGS_AT;
 }
 
@@ -45,7 +46,11 @@ function fileOffset(bytes: Buffer, header: number, address: number): number {
   const table = header + OPTIONAL_AT + bytes.readUInt16LE(header + OPTIONAL_SIZE_AT);
   const count = bytes.readUInt16LE(header + SECTIONS_AT);
   for (let at = table; at < table + count * SECTION_BYTES; at += SECTION_BYTES) {
-    const [start, size, offset] = [12, 16, 20].map((field) => bytes.readUInt32LE(at + field)) as [number, number, number];
+    const [start, size, offset] = [12, 16, 20].map((field) => bytes.readUInt32LE(at + field)) as [
+      number,
+      number,
+      number,
+    ];
     if (address >= start && address < start + size) return offset + address - start;
   }
   throw new Error('it has no load configuration');

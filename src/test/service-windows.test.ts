@@ -1,7 +1,7 @@
 /** The agent as a Windows service, from its installation to its removal; Wine's service manager starts it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -56,6 +56,8 @@ describe('the agent as a service of Windows', { skip }, () => {
       [['install', '--server', 'x', '--pin', 'no'], /a pin is sha256/],
       [['install', '--server', 'x', '--name', 'RpcSs'], /another service has it/],
       [['uninstall', '--name', 'RpcSs'], /another service has it/],
+      [['start', '--name', 'RpcSs'], /another service has it/],
+      [['stop', '--name', 'RpcSs'], /another service has it/],
       [['run', 'a', 'b'], /no service manager started this process \(Windows error 1063\)/],
     ] as [string[], RegExp][]) {
       const end = await agent(...words);
@@ -121,6 +123,31 @@ describe('the agent as a service of Windows', { skip }, () => {
     // Done is done.
     await until('700 packets', () => /700 packets sent, 700 acknowledged/.test(log()));
     assert.equal((await agent('status')).code, 3);
+  });
+
+  test('its own exit code is said', async () => {
+    const settings = join(folder(), 'settings.json');
+    const before = readFileSync(settings);
+    writeFileSync(settings, '{');
+    assert.equal((await agent('start')).code, 0);
+    await until('its error', () => /could not use settings file/.test(log()));
+    assert.equal((await agent('stop')).code, 0);
+    assert.match((await agent('status')).stdout, /^rcap-agent: not running\nexit code 2\n/);
+    writeFileSync(settings, before);
+  });
+
+  test('uninstall takes what a failed installation left, and nothing that is not ours', async () => {
+    mkdirSync(folder('half'));
+    writeFileSync(join(folder('half'), 'settings.json'), '{}');
+    writeFileSync(join(folder('half'), 'theirs'), '');
+    const refused = await install('--name', 'half');
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.stderr, /half\\theirs' is there, and not ours/);
+    const end = await agent('uninstall', '--name', 'half');
+    assert.equal(end.code, 0, end.stderr);
+    assert.match(end.stderr, /half' stays: something in it is not ours/);
+    assert.deepEqual(readdirSync(folder('half')), ['theirs']);
+    rmSync(folder('half'), { recursive: true });
   });
 
   test('uninstall stops it and leaves nothing, and other services alone', async () => {
