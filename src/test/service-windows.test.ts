@@ -10,10 +10,11 @@ import { lacksWine, Wine, windowsPath } from './wine.ts';
 
 const EXECUTABLE = fileURLToPath(new URL('../../dist/rcap-agent-win-x64.exe', import.meta.url));
 const SENDER = fileURLToPath(new URL('send_frames.py', import.meta.url));
+const GCC = 'x86_64-w64-mingw32-gcc';
 const skip =
   lacksWine ||
   lacksRoot ||
-  lacks('ip', 'capinfos', 'python3') ||
+  lacks('ip', 'capinfos', 'python3', GCC) ||
   (!existsSync(EXECUTABLE) && 'needs the executables: npm run package');
 
 describe('the agent as a service of Windows', { skip }, () => {
@@ -125,6 +126,24 @@ describe('the agent as a service of Windows', { skip }, () => {
     assert.equal((await agent('status')).code, 3);
   });
 
+  test("one command changes services at a time; a lock that is no administrator's is told from that", async (t) => {
+    const exe = join(temporaryFolder(t), 'holder.exe');
+    execFileSync(GCC, ['-xc', '-', '-o', exe, '-ladvapi32'], { input: HOLDER });
+    for (const [owner, said] of [
+      ['BA', /another rcap-agent service command is at work/],
+      ['WD', /somebody who is no administrator holds the lock of such commands \(Windows error 1307\)/],
+    ] as [string, RegExp][]) {
+      const holder = wine.program(t, exe, [`O:${owner}D:(A;;GA;;;WD)`]);
+      await holder.says(/held/);
+      const end = await agent('stop');
+      assert.equal(end.code, 1);
+      assert.match(end.stderr, said);
+      assert.equal((await agent('status')).code, 3, 'looking is free');
+      holder.kill('SIGKILL');
+      await holder.end();
+    }
+  });
+
   test('its own exit code is said', async () => {
     const settings = join(folder(), 'settings.json');
     const before = readFileSync(settings);
@@ -163,3 +182,17 @@ describe('the agent as a service of Windows', { skip }, () => {
     assert.match((await agent('uninstall')).stderr, /it is not installed/);
   });
 });
+
+/** Holds what commands lock, with the rights that it is told. */
+const HOLDER = `
+#include <windows.h>
+#include <sddl.h>
+#include <stdio.h>
+int main(int count, char **words) {
+  SECURITY_ATTRIBUTES rights = {sizeof rights};
+  ConvertStringSecurityDescriptorToSecurityDescriptorA(words[1], 1, &rights.lpSecurityDescriptor, NULL);
+  if (!CreateMutexA(&rights, FALSE, "Global\\\\rcap-agent-service")) return 1;
+  fprintf(stderr, "held\\n");
+  Sleep(INFINITE);
+}
+`;
