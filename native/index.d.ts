@@ -209,17 +209,27 @@ export type WindowsError = number;
 
 /** Windows' services. Functions that name one fail with 1060 when there is no such service. */
 export interface Services {
-  /** Only one process at a time gets 0, until it ends. */
+  /**
+   * Only one process at a time gets 0, until it ends; others 183. For administrators; 5 or 1307 when somebody else, who is
+   * none, has taken the lock.
+   */
   lock(): WindowsError;
   /** 5 when this user may not install services. */
   permitted(): WindowsError;
-  /** Makes one that starts with the system, and 5 s after it crashed. `command` is a whole command line, quoted. */
-  create(name: string, description: string, command: string): WindowsError;
+  /** Makes one that starts with the system. `command` is a whole command line, quoted. */
+  create(name: string, command: string): WindowsError;
+  /**
+   * Starts it again 5 s after it crashed; the system's end waits `endMs` for it, milliseconds; and its token has no
+   * privileges. Each as far as this Windows knows it.
+   */
+  configure(name: string, description: string, endMs: number): WindowsError;
   remove(name: string): WindowsError;
   /** Both return before it is done: `query` tells. */
   start(name: string): WindowsError;
   stop(name: string): WindowsError;
   query(name: string): WindowsError | ServiceState;
+  /** The folder of programs, by the registry. */
+  programs(): string | undefined;
   /** Makes the folder, or makes it so: only the system and administrators may look into it. Its parent must exist. */
   privateFolder(path: string): WindowsError;
   /** What an error code means. */
@@ -237,6 +247,7 @@ export interface ServiceState {
   state: number;
   /** 0 when there is none. */
   process: number;
+  /** Its own, or Windows'. */
   exitCode: WindowsError;
   command: string;
 }

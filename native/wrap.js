@@ -37,8 +37,10 @@ function services(system) {
   return {
     lock: system.lock,
     permitted: system.permitted,
-    create: (service, description, command) =>
-      system.create(name('name', service), text('description', description), name('command', command)),
+    programs: system.programs,
+    create: (service, command) => system.create(name('name', service), name('command', command)),
+    configure: (service, description, endMs) =>
+      system.configure(name('name', service), text('description', description), whole('endMs', endMs, 0, 0xffffffff)),
     remove: named(system.remove),
     start: named(system.start),
     stop: named(system.stop),

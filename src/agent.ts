@@ -30,6 +30,7 @@ async function main(argv: string[]): Promise<number> {
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
+    watch();
     return await account(command, loadAddon(), log);
   } catch (e) {
     log.error(e);
@@ -43,6 +44,7 @@ async function service(argv: string[]): Promise<number> {
   if (action.command === 'run') {
     const addon = loadAddon();
     if (!addon.services) throw new RcapError('SERVICE', 'could not run as a service: only Windows starts one so');
+    watch();
     return runService(addon.services, action.name, action.folder, (flags, log) => account(flags, addon, log));
   }
   const log = new Log(PROGRAM);
@@ -50,12 +52,18 @@ async function service(argv: string[]): Promise<number> {
   return manageService(action, executable, print, (message) => log.info(message));
 }
 
+/** Once for a process, however often it captures. */
+function watch(): void {
+  watchConnections();
+  // The terminal may go in the middle of a capture: what was captured is still sent.
+  process.stderr.on('error', () => {});
+}
+
 /** Does what the command says, and accounts for it if it says so. */
 async function account(command: AgentFlags, addon: Addon, log: Log): Promise<number> {
   const before = addon.privileges();
   // There are secrets in memory from here on.
   addon.forbidDumps();
-  watchConnections();
   let code: number;
   try {
     code = command.listInterfaces ? showInterfaces(addon, command.json, log) : await capture(command, addon, log);
@@ -85,8 +93,6 @@ function showInterfaces(addon: Addon, json: boolean, log: Log): number {
 }
 
 async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<number> {
-  // The terminal may go in the middle of a capture: what was captured is still sent.
-  process.stderr.on('error', () => {});
   const plan = makePlan(flags);
   if (plan.read === undefined) requireCapture(addon);
   if (flags.snaplen < 262_144 && flags.read === undefined) {

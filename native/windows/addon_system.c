@@ -30,12 +30,31 @@ static napi_value permitted(napi_env env, napi_callback_info info) {
 }
 
 static napi_value create(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
-  wchar_t *text[3];
-  for (int i = 0; i < 3; i++) text[i] = js_to_utf16(env, argument[i]);
-  DWORD error = service_create(text[0], text[1], text[2]);
-  for (int i = 0; i < 3; i++) free(text[i]);
+  ARGUMENTS(2);
+  wchar_t *name = js_to_utf16(env, argument[0]), *command = js_to_utf16(env, argument[1]);
+  DWORD error = service_create(name, command);
+  free(name);
+  free(command);
   return js_number(env, error);
+}
+
+// (name, description, endMs)
+static napi_value configure(napi_env env, napi_callback_info info) {
+  ARGUMENTS(3);
+  wchar_t *name = js_to_utf16(env, argument[0]), *description = js_to_utf16(env, argument[1]);
+  DWORD error = service_configure(name, description, js_to_uint32(env, argument[2]));
+  free(name);
+  free(description);
+  return js_number(env, error);
+}
+
+// Undefined where the registry doesn't say.
+static napi_value programs(napi_env env, napi_callback_info info) {
+  (void)info;
+  wchar_t path[MAX_PATH];
+  char text[4 * MAX_PATH] = "";
+  if (!service_programs(path, sizeof path)) text_from_utf16(path, text, sizeof text);
+  return text[0] ? js_text(env, text) : js_undefined(env);
 }
 
 static napi_value with_text(napi_env env, napi_callback_info info, DWORD (*act)(const wchar_t *)) {
@@ -134,7 +153,8 @@ void addon_system(napi_env env, napi_value exports) {
       {"permitted", permitted}, {"create", create}, {"remove", remove_one},
       {"start", start},         {"stop", stop},     {"privateFolder", private_folder},
       {"query", query},         {"words", words},   {"run", run},
-      {"report", report},       {"lock", lock},
+      {"report", report},       {"lock", lock},     {"configure", configure},
+      {"programs", programs},
   };
   napi_value services;
   napi_create_object(env, &services);

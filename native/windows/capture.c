@@ -122,7 +122,8 @@ static int set_filter(pcap_t *p, struct bpf_program *program) {
 
 bool capture_start(pcap_t *p) {
   Device *device = p->priv;
-  struct bpf_insn everything = BPF_STMT(BPF_RET | BPF_K, MAXIMUM_SNAPLEN);
+  // NPF cuts packets to what the filter says, and to nothing else.
+  struct bpf_insn everything = BPF_STMT(BPF_RET | BPF_K, (u_int)p->snapshot);
   struct bpf_program program = {.bf_len = 1, .bf_insns = &everything};
   if (device->waiting) program = (struct bpf_program){.bf_len = device->waiting_length, .bf_insns = device->waiting};
   // What came before `activate` could stop it.

@@ -2,13 +2,33 @@
 
 #include <aclapi.h>
 #include <sddl.h>
+#include <stdbool.h>
 
 // ---- what an administrator does ---------------------------------------------------------------------------------------
 
+// Fails where we may not even ask.
+static bool is_administrators(HANDLE object) {
+  PSID owner;
+  PSECURITY_DESCRIPTOR descriptor;
+  if (GetSecurityInfo(object, SE_KERNEL_OBJECT, OWNER_SECURITY_INFORMATION, &owner, NULL, NULL, NULL, &descriptor) !=
+      ERROR_SUCCESS)
+    return false;
+  bool is = IsWellKnownSid(owner, WinBuiltinAdministratorsSid) || IsWellKnownSid(owner, WinLocalSystemSid);
+  LocalFree(descriptor);
+  return is;
+}
+
 DWORD service_lock(void) {
-  HANDLE mutex = CreateMutexW(NULL, FALSE, L"Global\\rcap-agent-service");
+  SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes};
+  if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(L"O:BAD:P(A;;GA;;;SY)(A;;GA;;;BA)", SDDL_REVISION_1,
+                                                            &attributes.lpSecurityDescriptor, NULL))
+    return GetLastError();
+  HANDLE mutex = CreateMutexW(&attributes, FALSE, L"Global\\rcap-agent-service");
   DWORD error = GetLastError(); // also when there is a handle
-  if (mutex && error == ERROR_ALREADY_EXISTS) CloseHandle(mutex);
+  LocalFree(attributes.lpSecurityDescriptor);
+  if (!mutex || error != ERROR_ALREADY_EXISTS) return mutex ? 0 : error;
+  if (!is_administrators(mutex)) error = ERROR_INVALID_OWNER;
+  CloseHandle(mutex);
   return error;
 }
 
@@ -19,27 +39,13 @@ DWORD service_permitted(void) {
   return 0;
 }
 
-// What isn't vital: an older or a stand-in Windows that doesn't know one of these still runs the service.
-static void configure(SC_HANDLE service, const wchar_t *description) {
-  SERVICE_DESCRIPTIONW text = {(wchar_t *)description};
-  ChangeServiceConfig2W(service, SERVICE_CONFIG_DESCRIPTION, &text);
-  SC_ACTION again = {SC_ACTION_RESTART, 5000};
-  SERVICE_FAILURE_ACTIONSW actions = {.dwResetPeriod = INFINITE, .cActions = 1, .lpsaActions = &again};
-  ChangeServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS, &actions);
-  SERVICE_DELAYED_AUTO_START_INFO delayed = {TRUE};
-  ChangeServiceConfig2W(service, SERVICE_CONFIG_DELAYED_AUTO_START_INFO, &delayed);
-}
-
-DWORD service_create(const wchar_t *name, const wchar_t *description, const wchar_t *command) {
+DWORD service_create(const wchar_t *name, const wchar_t *command) {
   SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CREATE_SERVICE);
   if (!manager) return GetLastError();
   SC_HANDLE service = CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS, SERVICE_AUTO_START,
                                      SERVICE_ERROR_NORMAL, command, NULL, NULL, NULL, NULL, NULL);
   DWORD error = service ? 0 : GetLastError();
-  if (service) {
-    configure(service, description);
-    CloseServiceHandle(service);
-  }
+  if (service) CloseServiceHandle(service);
   CloseServiceHandle(manager);
   return error;
 }
@@ -56,6 +62,28 @@ static DWORD close_service(SC_HANDLE service, BOOL worked) {
   DWORD error = worked ? 0 : GetLastError();
   CloseServiceHandle(service);
   return error;
+}
+
+// Each as far as this Windows knows it: an older one, or one that stands in for it, still runs the service.
+DWORD service_configure(const wchar_t *name, const wchar_t *description, DWORD end_ms) {
+  SC_HANDLE service;
+  DWORD error = open_service(name, SERVICE_CHANGE_CONFIG | SERVICE_START, &service);
+  if (error) return error;
+  SERVICE_DESCRIPTIONW text = {(wchar_t *)description};
+  ChangeServiceConfig2W(service, SERVICE_CONFIG_DESCRIPTION, &text);
+  SC_ACTION again = {SC_ACTION_RESTART, 5000};
+  SERVICE_FAILURE_ACTIONSW actions = {.dwResetPeriod = INFINITE, .cActions = 1, .lpsaActions = &again};
+  ChangeServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS, &actions);
+  SERVICE_DELAYED_AUTO_START_INFO delayed = {TRUE};
+  ChangeServiceConfig2W(service, SERVICE_CONFIG_DELAYED_AUTO_START_INFO, &delayed);
+  // Else 10 s (before Windows 10 1703: 3 minutes).
+  SERVICE_PRESHUTDOWN_INFO end = {end_ms};
+  ChangeServiceConfig2W(service, SERVICE_CONFIG_PRESHUTDOWN_INFO, &end);
+  // All others leave its token: files and devices are opened by what LocalSystem is, not by privileges.
+  SERVICE_REQUIRED_PRIVILEGES_INFOW privileges = {(wchar_t *)SE_CHANGE_NOTIFY_NAME L"\0"};
+  ChangeServiceConfig2W(service, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, &privileges);
+  CloseServiceHandle(service);
+  return 0;
 }
 
 DWORD service_remove(const wchar_t *name) {
@@ -87,7 +115,8 @@ static BOOL query(SC_HANDLE service, ServiceState *state) {
   if (!QueryServiceConfigW(service, &answer.config, sizeof answer, &needed)) return FALSE;
   state->state = status.dwCurrentState;
   state->process = status.dwProcessId;
-  state->exit_code = status.dwWin32ExitCode;
+  bool own_code = status.dwWin32ExitCode == ERROR_SERVICE_SPECIFIC_ERROR;
+  state->exit_code = own_code ? status.dwServiceSpecificExitCode : status.dwWin32ExitCode;
   lstrcpynW(state->command, answer.config.lpBinaryPathName, sizeof state->command / sizeof *state->command);
   return TRUE;
 }
@@ -95,6 +124,11 @@ DWORD service_query(const wchar_t *name, ServiceState *state) {
   SC_HANDLE service;
   DWORD error = open_service(name, SERVICE_QUERY_STATUS | SERVICE_QUERY_CONFIG, &service);
   return error ? error : close_service(service, query(service, state));
+}
+
+DWORD service_programs(wchar_t *path, DWORD size) {
+  return (DWORD)RegGetValueW(HKEY_LOCAL_MACHINE, L"SOFTWARE\\Microsoft\\Windows\\CurrentVersion", L"ProgramFilesDir",
+                             RRF_RT_REG_SZ, NULL, path, &size);
 }
 
 DWORD service_private_folder(const wchar_t *path) {
@@ -119,8 +153,10 @@ static struct {
   wchar_t name[256]; // the longest that the manager takes
   void (*happened)(ServiceEvent event, DWORD error);
   SERVICE_STATUS_HANDLE handle;
-  DWORD checkpoint;
   HANDLE stopped;
+  SRWLOCK reports; // zero is unlocked
+  DWORD checkpoint;
+  bool ended;
 } own;
 
 void service_report(DWORD state, DWORD exit_code, DWORD wait_ms) {
@@ -133,8 +169,14 @@ void service_report(DWORD state, DWORD exit_code, DWORD wait_ms) {
       .dwServiceSpecificExitCode = exit_code,
       .dwWaitHint = wait_ms,
   };
-  if (state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING) status.dwCheckPoint = ++own.checkpoint;
-  if (own.handle) SetServiceStatus(own.handle, &status);
+  AcquireSRWLockExclusive(&own.reports);
+  // The manager may say stop while JavaScript ends by itself; nothing comes after the end.
+  if (!own.ended) {
+    if (state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING) status.dwCheckPoint = ++own.checkpoint;
+    own.ended = state == SERVICE_STOPPED;
+    if (own.handle) SetServiceStatus(own.handle, &status);
+  }
+  ReleaseSRWLockExclusive(&own.reports);
   if (state == SERVICE_STOPPED && own.stopped) SetEvent(own.stopped);
 }
 

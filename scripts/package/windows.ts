@@ -1,6 +1,7 @@
 /** A Windows executable: the blob as a resource, and version information that says what it is. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { searchSystemOnly } from './load-flags.ts';
 
 /** Node looks for the blob only where this says 1. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:';
@@ -67,6 +68,7 @@ export function injectWindows(file: string, blob: Uint8Array, words: VersionWord
   resources.outputResource(exe);
   const bytes = Buffer.from(exe.generate());
   switchOn(bytes);
+  searchSystemOnly(bytes);
   writeFileSync(file, bytes);
 }
 

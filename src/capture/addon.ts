@@ -75,6 +75,9 @@ const ownFolder = () => dirname(process.execPath);
 /**
  * Whoever installed us below Program Files has an administrator's rights, and nobody with less can write there. Else the
  * temporary folder: a user's own is closed to other users; that of the system lets others add files, but not change ours.
+ * Of the same user, a program with fewer rights than an elevated agent may swap the file before it is loaded: a file that we
+ * hold open shares either everything or nothing, as Node opens files, and the latter Windows can't load. (An agent below
+ * Program Files has no such gap.)
  */
 function windowsFolders(): string[] {
   const programs = process.env['ProgramFiles'];

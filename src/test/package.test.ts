@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
+import { dependentLoadFlags } from '../../scripts/package/load-flags.ts';
 import { ALL_PRODUCTS, choose, dist, nodeVersion, root, TARGETS } from '../../scripts/package/plan.ts';
 import { signerFrom, signWindows } from '../../scripts/package/sign.ts';
 import { RcapError } from '../errors.ts';
@@ -145,6 +146,10 @@ describe(
       assert.doesNotMatch(text, /ICON/i);
       const verify = spawnSync('osslsigncode', ['verify', '-in', WINDOWS], { encoding: 'utf8' });
       assert.match(verify.stdout + verify.stderr, /No signature found/);
+    });
+
+    test('takes its libraries from System32, and not from beside itself', () => {
+      assert.equal(dependentLoadFlags(readFileSync(WINDOWS)), 0x800);
     });
 
     test("is signed with somebody's certificate; a changed byte shows", (t) => {

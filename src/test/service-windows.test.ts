@@ -1,7 +1,7 @@
 /** The agent as a Windows service, from its installation to its removal; Wine's service manager starts it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -10,10 +10,11 @@ import { lacksWine, Wine, windowsPath } from './wine.ts';
 
 const EXECUTABLE = fileURLToPath(new URL('../../dist/rcap-agent-win-x64.exe', import.meta.url));
 const SENDER = fileURLToPath(new URL('send_frames.py', import.meta.url));
+const GCC = 'x86_64-w64-mingw32-gcc';
 const skip =
   lacksWine ||
   lacksRoot ||
-  lacks('ip', 'capinfos', 'python3') ||
+  lacks('ip', 'capinfos', 'python3', GCC) ||
   (!existsSync(EXECUTABLE) && 'needs the executables: npm run package');
 
 describe('the agent as a service of Windows', { skip }, () => {
@@ -56,6 +57,8 @@ describe('the agent as a service of Windows', { skip }, () => {
       [['install', '--server', 'x', '--pin', 'no'], /a pin is sha256/],
       [['install', '--server', 'x', '--name', 'RpcSs'], /another service has it/],
       [['uninstall', '--name', 'RpcSs'], /another service has it/],
+      [['start', '--name', 'RpcSs'], /another service has it/],
+      [['stop', '--name', 'RpcSs'], /another service has it/],
       [['run', 'a', 'b'], /no service manager started this process \(Windows error 1063\)/],
     ] as [string[], RegExp][]) {
       const end = await agent(...words);
@@ -123,6 +126,49 @@ describe('the agent as a service of Windows', { skip }, () => {
     assert.equal((await agent('status')).code, 3);
   });
 
+  test("one command changes services at a time; a lock that is no administrator's is told from that", async (t) => {
+    const exe = join(temporaryFolder(t), 'holder.exe');
+    execFileSync(GCC, ['-xc', '-', '-o', exe, '-ladvapi32'], { input: HOLDER });
+    for (const [owner, said] of [
+      ['BA', /another rcap-agent service command is at work/],
+      ['WD', /somebody who is no administrator holds the lock of such commands \(Windows error 1307\)/],
+    ] as [string, RegExp][]) {
+      const holder = wine.program(t, exe, [`O:${owner}D:(A;;GA;;;WD)`]);
+      await holder.says(/held/);
+      const end = await agent('stop');
+      assert.equal(end.code, 1);
+      assert.match(end.stderr, said);
+      assert.equal((await agent('status')).code, 3, 'looking is free');
+      holder.kill('SIGKILL');
+      await holder.end();
+    }
+  });
+
+  test('its own exit code is said', async () => {
+    const settings = join(folder(), 'settings.json');
+    const before = readFileSync(settings);
+    writeFileSync(settings, '{');
+    assert.equal((await agent('start')).code, 0);
+    await until('its error', () => /could not use settings file/.test(log()));
+    assert.equal((await agent('stop')).code, 0);
+    assert.match((await agent('status')).stdout, /^rcap-agent: not running\nexit code 2\n/);
+    writeFileSync(settings, before);
+  });
+
+  test('uninstall takes what a failed installation left, and nothing that is not ours', async () => {
+    mkdirSync(folder('half'));
+    writeFileSync(join(folder('half'), 'settings.json'), '{}');
+    writeFileSync(join(folder('half'), 'theirs'), '');
+    const refused = await install('--name', 'half');
+    assert.notEqual(refused.code, 0);
+    assert.match(refused.stderr, /half\\theirs' is there, and not ours/);
+    const end = await agent('uninstall', '--name', 'half');
+    assert.equal(end.code, 0, end.stderr);
+    assert.match(end.stderr, /half' stays: something in it is not ours/);
+    assert.deepEqual(readdirSync(folder('half')), ['theirs']);
+    rmSync(folder('half'), { recursive: true });
+  });
+
   test('uninstall stops it and leaves nothing, and other services alone', async () => {
     assert.equal((await install('--name', 'second')).code, 0);
     await listening(1, 'second');
@@ -136,3 +182,17 @@ describe('the agent as a service of Windows', { skip }, () => {
     assert.match((await agent('uninstall')).stderr, /it is not installed/);
   });
 });
+
+/** Holds what commands lock, with the rights that it is told. */
+const HOLDER = `
+#include <windows.h>
+#include <sddl.h>
+#include <stdio.h>
+int main(int count, char **words) {
+  SECURITY_ATTRIBUTES rights = {sizeof rights};
+  ConvertStringSecurityDescriptorToSecurityDescriptorA(words[1], 1, &rights.lpSecurityDescriptor, NULL);
+  if (!CreateMutexA(&rights, FALSE, "Global\\\\rcap-agent-service")) return 1;
+  fprintf(stderr, "held\\n");
+  Sleep(INFINITE);
+}
+`;

@@ -230,6 +230,16 @@ describe('the agent on Windows', { skip }, () => {
       assert.equal(capinfos(to).get('File encapsulation'), 'null');
     });
 
+    test('--snaplen cuts packets, with a filter and without', async (t) => {
+      const to = join(temporaryFolder(t), 'to.pcap');
+      for (const filter of [[], ['ip6']]) {
+        const args = ['-i', 'loopback', '-w', windowsPath(to), '-s', '40', '--count', '10', ...filter];
+        const { code, stderr } = await agent(t, args);
+        assert.equal(code, 0, stderr);
+        assert.deepEqual(new Set(tshark(to, 'frame.cap_len').flat()), new Set(['40']));
+      }
+    });
+
     test('a new filter makes the driver forget: the counters go on', async (t) => {
       const script = join(temporaryFolder(t), 'script.cjs');
       writeFileSync(script, COUNTERS_SCRIPT);

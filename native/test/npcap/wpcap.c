@@ -1,7 +1,7 @@
 // Stands in for Npcap's wpcap.dll, which its licence doesn't let us have here: the same names and types, and what matters of
 // its ways: texts in the machine's code page unless pcap_init asked for UTF-8, a filter that makes the driver forget what
 // it holds and start over with counting, counters from before the filter beside those from behind it, and a loopback
-// interface of its own. Each interface has PACKETS packets, as soon as a filter lets them pass, and then is silent.
+// interface of its own, and packets that are cut to what the filter returns, by nothing else. Each interface has PACKETS packets, as soon as a filter lets them pass, and then is silent.
 #include <winsock2.h>
 #include <pcap/pcap.h>
 #include <stdbool.h>
@@ -19,6 +19,8 @@ typedef struct Fake {
   bool loopback;
   bool nonblocking;
   bool accepts;
+  int snaplen;
+  unsigned keep; // of each packet: what the filter returns
   unsigned left;
   unsigned received, accepted;
   struct pcap_stat stat;
@@ -63,9 +65,13 @@ Fake *fake_create(const char *name, char *words) {
   Fake *fake = calloc(1, sizeof *fake);
   fake->loopback = strstr(name, "Loopback") != NULL;
   fake->accepts = true;
+  fake->snaplen = 262144;
   return fake;
 }
-int fake_set_snaplen(Fake *fake, int value) { return (void)fake, (void)value, 0; }
+int fake_set_snaplen(Fake *fake, int value) {
+  fake->snaplen = value;
+  return 0;
+}
 int fake_set_promisc(Fake *fake, int value) { return (void)fake, (void)value, 0; }
 int fake_set_timeout(Fake *fake, int value) { return (void)fake, (void)value, 0; }
 int fake_set_buffer_size(Fake *fake, int value) { return (void)fake, (void)value, 0; }
@@ -81,6 +87,11 @@ int fake_setnonblock(Fake *fake, int value, char *words) {
 }
 int fake_setfilter(Fake *fake, struct bpf_program *program) {
   bool nothing = program->bf_len == 1 && program->bf_insns[0].k == 0;
+  // The largest number that the program returns: all packets match.
+  fake->keep = 0;
+  for (u_int i = 0; i < program->bf_len; i++)
+    if (program->bf_insns[i].code == (BPF_RET | BPF_K) && program->bf_insns[i].k > fake->keep)
+      fake->keep = program->bf_insns[i].k;
   bool first = !nothing && !fake->accepts;
   fake->accepts = !nothing;
   fake->left = first ? PACKETS : 0;
@@ -89,7 +100,7 @@ int fake_setfilter(Fake *fake, struct bpf_program *program) {
   return 0;
 }
 int fake_datalink(Fake *fake) { return fake->loopback ? DLT_NULL : DLT_EN10MB; }
-int fake_snapshot(Fake *fake) { return (void)fake, 262144; }
+int fake_snapshot(Fake *fake) { return fake->snaplen; }
 int fake_next_ex(Fake *fake, struct pcap_pkthdr **header, const u_char **data) {
   if (fake->left == 0) {
     if (!fake->nonblocking) Sleep(INFINITE); // as on a silent interface without a timeout
@@ -100,6 +111,7 @@ int fake_next_ex(Fake *fake, struct pcap_pkthdr **header, const u_char **data) {
   uint32_t family = 24; // IPv6, by Npcap's own number
   if (fake->loopback) memcpy(fake->data, &family, sizeof family);
   fake->header = (struct pcap_pkthdr){.ts = {1700000000, (long)fake->left}, .caplen = sizeof fake->data, .len = 1500};
+  if (fake->header.caplen > fake->keep) fake->header.caplen = fake->keep;
   *header = &fake->header;
   *data = fake->data;
   return 1;

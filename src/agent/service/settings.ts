@@ -1,5 +1,6 @@
 /** What a service is told at its start: a settings file, which only administrators may read since a token may be in it. */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { reasonOf, RcapError } from '../../errors.ts';
 import { AGENT, type AgentFlags } from '../../options/agent.ts';
 import type { Given } from './flags.ts';
@@ -36,6 +37,8 @@ export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
     texts.delete('token-file');
     texts.set('token', [read(flags.tokenFile, 'token file').trim()]);
   }
+  // It doesn't work in the folder where it was installed.
+  if (flags.spoolDir !== undefined) texts.set('spool-dir', [resolve(flags.spoolDir)]);
   // The service is told by a flag where its copy lies.
   texts.delete('ca');
   return {
