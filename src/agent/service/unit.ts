@@ -32,6 +32,9 @@ export const spoolFolder = (name: string): string => `/var/lib/${name}`;
 export const userOf = (name: string): string => `rcap-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
 
 type FromFlags = Pick<UnitParts, 'hasCa' | 'spools' | 'stopWithinMs' | 'finalCodes'>;
+/** The names of its files in its folder of settings. */
+export const filesOf = (unit: string): string[] =>
+  Array.from(unit.matchAll(/^LoadCredential=(.+?):/gm), ([, file]) => file!);
 export const hasSpool = (unit: string): boolean => /^StateDirectory=/m.test(unit);
 
 export const unitParts = (flags: AgentFlags): FromFlags => ({
