@@ -177,7 +177,7 @@ describe('the agent as a service of systemd', { skip }, () => {
     await machine.ok('mkdir', folder);
     for (const file of ['token', 'ca.pem', 'settings.json'])
       await machine.ok('cp', '/given/token', `${folder}/${file}`);
-    const kept = (...more: string[]) => agent('install', ...collector.address, '--token-file', `${folder}/token`, '--name', 'kept', ...more); // prettier-ignore
+    const kept = (...more: string[]) => agent('install', '--name', 'kept', '--server', '127.0.0.1:9', '--token-file', `${folder}/token`, ...more); // prettier-ignore
     assert.match((await kept()).stderr, new RegExp(`'kept': ${folder}/settings.json is there, and not ours\\n`));
     await machine.ok('rm', `${folder}/settings.json`);
     const withCa = await kept('--ca', `${folder}/ca.pem`);
