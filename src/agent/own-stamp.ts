@@ -1,5 +1,5 @@
 /** The settings that were packed into the executable that runs. */
-import { closeSync, copyFileSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import * as sea from 'node:sea';
 import { reasonOf, RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
@@ -19,14 +19,35 @@ export function ownSettings(): Settings | undefined {
   }
 }
 
-/** A copy without settings; of an ELF executable. */
+/** At once of an executable, bytes. */
+const COPIED_BYTES = 4 << 20;
+
+/**
+ * A new file that only its owner reads: a copy without settings, of an ELF executable. They are never in there, not even
+ * for a moment.
+ */
 export function copyUnpacked(executable: string, to: string): void {
-  copyFileSync(executable, to);
-  const file = openSync(to, 'r+');
+  const from = openSync(executable, 'r');
   try {
-    ftruncateSync(file, fstatSync(file).size - stampBytes(tailOf(file)));
+    const size = fstatSync(from).size - stampBytes(tailOf(from));
+    const file = openSync(to, 'wx', 0o600);
+    try {
+      copyBytes(from, file, size);
+    } finally {
+      closeSync(file);
+    }
   } finally {
-    closeSync(file);
+    closeSync(from);
+  }
+}
+
+function copyBytes(from: number, to: number, size: number): void {
+  const buffer = Buffer.allocUnsafe(Math.min(size, COPIED_BYTES));
+  for (let at = 0; at < size;) {
+    const read = readSync(from, buffer, 0, Math.min(size - at, buffer.length), at);
+    if (read === 0) throw new Error('the executable became shorter meanwhile');
+    for (let done = 0; done < read;) done += writeSync(to, buffer, done, read - done, at + done);
+    at += read;
   }
 }
 

@@ -69,6 +69,9 @@ describe('the agent as a service of systemd', { skip }, () => {
   const agent = (...words: string[]) => machine.run('/given/rcap-agent', 'service', ...words);
   const send = (count: number) =>
     execFileSync('ip', ['netns', 'exec', there.name, 'python3', SENDER, there.interface, `${count}`, '100', '5000']);
+  /** Whether systemd still knows it. */
+  const listed = (name: string) =>
+    machine.ok('systemctl', 'list-units', '--all', '--plain', '--no-legend', `${name}.service`);
   const packets = () => collector.published().reduce((sum, file) => sum + packetsIn(file), 0);
   const journal = (name = 'rcap-agent') => machine.ok('journalctl', '-u', name, '-o', 'cat', '--no-pager');
   const listening = (times: number) =>
@@ -115,6 +118,9 @@ describe('the agent as a service of systemd', { skip }, () => {
     const status = await agent('status');
     assert.equal(status.code, 0, status.stdout + status.stderr);
     assert.match(status.stdout, /^rcap-agent: running\nsince .*, process \d+\nstarts with the system; .*\nlast line: /);
+    const anybody = await machine.run('setpriv', '--reuid', '65534', '--clear-groups', '/given/rcap-agent', 'service', 'status'); // prettier-ignore
+    assert.equal(anybody.code, 0, anybody.stderr);
+    assert.match(anybody.stdout, /^rcap-agent: running\nsince .*, process \d+\nstarts with the system; /);
     send(2000);
     await until('2000 packets', () => packets() === 2000);
   });
@@ -166,6 +172,73 @@ describe('the agent as a service of systemd', { skip }, () => {
     await listening(3);
   });
 
+  test('what an administrator keeps beside the settings stays there', async () => {
+    const folder = '/etc/rcap/kept';
+    await machine.ok('mkdir', folder);
+    for (const file of ['token', 'ca.pem', 'settings.json'])
+      await machine.ok('cp', '/given/token', `${folder}/${file}`);
+    const kept = (...more: string[]) => agent('install', '--name', 'kept', '--server', '127.0.0.1:9', '--token-file', `${folder}/token`, ...more); // prettier-ignore
+    assert.match((await kept()).stderr, new RegExp(`'kept': ${folder}/settings.json is there, and not ours\\n`));
+    await machine.ok('rm', `${folder}/settings.json`);
+    const withCa = await kept('--ca', `${folder}/ca.pem`);
+    assert.match(withCa.stderr, new RegExp(`'kept': ${folder}/ca.pem is there, and not ours\\n`));
+    assert.equal((await agent('status', '--name', 'kept')).code, 4);
+    for (const time of ['first', 'second']) {
+      const end = await kept();
+      assert.equal(end.code, 0, `${time}: ${end.stderr}`);
+    }
+    assert.equal((await agent('uninstall', '--name', 'kept')).code, 0);
+    assert.equal(await machine.ok('ls', '-A', folder), 'ca.pem\ntoken\n');
+    assert.equal(await machine.ok('cat', `${folder}/ca.pem`, `${folder}/token`), `${token}\n${token}\n`);
+    await machine.ok('rm', '-r', folder);
+  });
+
+  test('on a full disk nothing changes', async () => {
+    const place = '/usr/local/bin';
+    await machine.ok('mount', '-t', 'tmpfs', '-o', 'mode=755,size=150m', 'tmpfs', place);
+    assert.equal((await install('--name', 'full')).code, 0);
+    const full = () => machine.ok('sh', '-c', 'systemctl show --property=MainPID full; cat /etc/rcap/full/* /etc/systemd/system/full.service'); // prettier-ignore
+    const [installed, running] = [await traces(), await full()];
+    for (const name of ['full', 'fuller']) {
+      const end = await install('--name', name, '--count', '5', '--stop-within', '9s');
+      assert.match(end.stderr, new RegExp(`could not write '${place}/${name}': no space left`));
+      assert.equal(await traces(), installed);
+    }
+    assert.equal(await full(), running);
+    assert.equal((await agent('uninstall', '--name', 'full')).code, 0);
+    await machine.ok('umount', place);
+  });
+
+  test('nobody else may write where it is installed', async () => {
+    await machine.ok('chmod', 'o+w', '/usr/local/bin');
+    const end = await install('--name', 'open');
+    await machine.ok('chmod', 'o-w', '/usr/local/bin');
+    assert.match(
+      end.stderr,
+      /could not install into '\/usr\/local\/bin': others than root may write there\n.*hint: chown/,
+    );
+  });
+
+  test('it does not run as the account that has its name', async () => {
+    const account = '4242';
+    await machine.ok('sh', '-c', `echo rcap-named:x:${account}:${account}::/:/bin/false >>/etc/passwd`);
+    assert.equal((await install('--name', 'rcap-named')).code, 0);
+    await untilAsync('a capture', async () => /listening on/.test(await journal('rcap-named')));
+    const pid = (await machine.ok('systemctl', 'show', '--value', '--property=MainPID', 'rcap-named')).trim();
+    const uid = (await machine.ok('stat', '-c', '%u', `/proc/${pid}`)).trim();
+    assert.ok(Number(uid) > 0 && uid !== account, uid);
+    assert.equal((await agent('uninstall', '--name', 'rcap-named')).code, 0);
+    await machine.ok('sed', '-i', '/^rcap-named:/d', '/etc/passwd');
+  });
+
+  test('one that fails again and again is removed as any other', async () => {
+    const state = async () => (await agent('status', '--name', 'failing')).stdout;
+    assert.equal((await install('--name', 'failing', '-i', 'none')).code, 0);
+    await untilAsync('a failure', async () => /will be started again/.test(await state()));
+    assert.equal((await agent('uninstall', '--name', 'failing')).code, 0);
+    assert.equal(await listed('failing'), '');
+  });
+
   test('it is there after the system starts again', async () => {
     await machine.reboot();
     await untilAsync('it to run', async () => (await agent('status')).code === 0);
@@ -197,13 +270,17 @@ describe('the agent as a service of systemd', { skip }, () => {
   });
 
   test('an executable that was in its place before stays there', async () => {
-    await machine.ok('cp', '/given/rcap-agent', '/usr/local/bin/mine');
-    const taken = await install('--name', 'mine');
-    assert.match(taken.stderr, /'mine': \/usr\/local\/bin\/mine is there, and not ours/);
     const own = ['service', 'install', '--name', 'mine', ...collector.address, '--token-file', '/given/token', '--host-name', 'served']; // prettier-ignore
-    await machine.ok('/usr/local/bin/mine', ...own);
-    assert.equal((await agent('status', '--name', 'mine')).code, 0);
-    await machine.ok('/usr/local/bin/mine', 'service', 'uninstall', '--name', 'mine');
+    await machine.ok('cp', '/given/rcap-agent', '/usr/local/lib/another');
+    for (const words of [['cp'], ['ln', '-s', '-f']]) {
+      await machine.ok(...words, '/usr/local/lib/another', '/usr/local/bin/mine');
+      const taken = await install('--name', 'mine');
+      assert.match(taken.stderr, /'mine': \/usr\/local\/bin\/mine is there, and not ours/);
+      await machine.ok('/usr/local/bin/mine', ...own);
+      assert.equal((await agent('status', '--name', 'mine')).code, 0);
+      await machine.ok('/usr/local/bin/mine', 'service', 'uninstall', '--name', 'mine');
+    }
+    await machine.ok('rm', '/usr/local/lib/another');
     await machine.ok('rm', '/usr/local/bin/mine');
     assert.equal(await traces(), before);
   });
@@ -237,6 +314,7 @@ describe('the agent as a service of systemd', { skip }, () => {
     const status = await agent('status', '--name', 'brief');
     assert.match(status.stdout, /^brief: not running\nfailed \(exit-code\)\n/);
     assert.equal((await agent('uninstall', '--name', 'brief')).code, 0);
+    assert.equal(await listed('brief'), '');
     collector.kill('SIGCONT');
     assert.equal(await traces(), before);
   });

@@ -43,8 +43,8 @@ export const needsExecutable = (): RcapError =>
     hint: 'npm run package, and install with the executable in dist/',
   });
 
-export const taken = (name: string, reason: string): RcapError =>
-  new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint: 'choose another: --name NAME' });
+export const taken = (name: string, reason: string, hint = 'choose another: --name NAME'): RcapError =>
+  new RcapError('SERVICE', `could not use the name '${name}': ${reason}`, { hint });
 
 export const atWork = (): RcapError =>
   new RcapError('SERVICE', 'could not change a service: another rcap-agent service command is at work', {

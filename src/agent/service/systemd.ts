@@ -1,6 +1,6 @@
 /** Services of systemd: a unit in /etc/systemd/system, settings in /etc/rcap/NAME, a copy of the agent in /usr/local/bin. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { reasonOf, RcapError, usageError } from '../../errors.ts';
 import { copyUnpacked } from '../own-stamp.ts';
@@ -14,9 +14,9 @@ import {
   type Status,
   taken,
 } from './manager.ts';
-import { replace, writeWhole } from './replace.ts';
+import { type Part, replaceAll, UNFINISHED, whole } from './replace.ts';
 import { CA_FILE, SETTINGS_FILE } from './settings.ts';
-import { hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
+import { filesOf, hasSpool, MARK, markedCopy, spoolFolder, unitParts, unitText } from './unit.ts';
 
 /** Credentials came with this version (Debian 11, RHEL 9, Ubuntu 22.04). */
 const OLDEST = 247;
@@ -31,7 +31,7 @@ function show(installation: Installation): string {
   const { name, files } = installation;
   const folder = settingsFolder(name);
   const parts: [string, string][] = [
-    [unitFile(name), unitOf(installation, installation.executable !== copyOf(name))],
+    [unitFile(name), unitOf(installation, !inPlace(installation.executable, copyOf(name)))],
     [join(folder, SETTINGS_FILE), files.shown],
   ];
   if (files.ca !== undefined) parts.push([join(folder, CA_FILE), files.ca]);
@@ -49,34 +49,65 @@ function unitOf({ name, flags }: Installation, copied: boolean): string {
 }
 
 async function install(installation: Installation): Promise<string[]> {
-  const { name, flags, files, executable } = installation;
+  const { name, files, executable } = installation;
   unitOf(installation, true); // refuses what can't be
   if (executable === undefined) throw needsExecutable();
   return asRoot(() => {
     const known = ourUnit(name);
-    if (known === undefined && shown(name)['LoadState'] !== 'not-found') throw taken(name, 'another service has it');
-    const copy = copyOf(name);
-    const copied = known !== undefined && markedCopy(known) === copy;
-    if (!copied && executable !== copy && existsSync(copy)) throw taken(name, `${copy} is there, and not ours`);
-    const spool = spoolFolder(name);
-    const keepsSpool = known !== undefined && hasSpool(known);
-    if (flags.spoolDir !== undefined && !keepsSpool && existsSync(spool)) throw taken(name, `${spool} is there, and not ours`); // prettier-ignore
-    if (flags.spoolDir === undefined && keepsSpool) removeSpool(name);
-    // The unit first: from then on `uninstall` knows what is ours.
-    writeWhole(unitFile(name), unitOf(installation, copied || executable !== copy), 0o644);
-    const folder = settingsFolder(name);
-    mkdirSync(dirname(folder), { recursive: true, mode: 0o755 });
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    writeWhole(join(folder, SETTINGS_FILE), files.settings, 0o600);
-    if (files.ca === undefined) rmSync(join(folder, CA_FILE), { force: true });
-    else writeWhole(join(folder, CA_FILE), files.ca, 0o600);
-    // Everybody may read it, so a packed one's settings are in the file above alone.
-    if (executable !== copy) replace(copy, (unfinished) => copyUnpacked(executable, unfinished), 0o755);
+    refuseTaken(installation, known);
+    const [copy, folder] = [copyOf(name), settingsFolder(name)];
+    for (const place of [dirname(copy), dirname(folder), folder]) refuseOthers(place);
+
+    const copies = !inPlace(executable, copy);
+    const copied = copies || (known !== undefined && markedCopy(known) === copy);
+    // The unit is first in its place: from then on `uninstall` knows what is ours.
+    const parts = [whole(unitFile(name), unitOf(installation, copied), 0o644)];
+    // Everybody may read it, so a packed one's settings are in the file below alone.
+    if (copies) parts.push({ path: copy, mode: 0o755, make: (unfinished) => copyUnpacked(executable, unfinished) });
+    for (const [file, text] of written(files)) parts.push(whole(join(folder, file), text, 0o600));
+    place(parts, folder, () => {
+      if (known !== undefined && hasSpool(known) && installation.flags.spoolDir === undefined) removeSpool(name);
+    });
+    const old = known === undefined ? [] : filesOf(known);
+    for (const file of old) if (!written(files).has(file)) rmSync(join(folder, file), { force: true });
     systemctl('daemon-reload');
     systemctl('enable', `${name}.service`);
     systemctl('restart', `${name}.service`);
     return [installed(name)];
   });
+}
+
+/** What is in the folder of settings, by name. */
+const written = ({ settings, ca }: Installation['files']): Map<string, string> =>
+  new Map([[SETTINGS_FILE, settings], ...(ca === undefined ? [] : [[CA_FILE, ca] as const])]);
+
+/** Nothing is taken over that isn't of an installation of ours. */
+function refuseTaken({ name, flags, files, executable }: Installation, known: string | undefined): void {
+  if (known === undefined && shown(name)['LoadState'] !== 'not-found') throw taken(name, 'another service has it');
+  const needed = [...written(files).keys()].map((file) => join(settingsFolder(name), file));
+  if (!inPlace(executable, copyOf(name))) needed.push(copyOf(name));
+  if (flags.spoolDir !== undefined) needed.push(spoolFolder(name));
+  const ours = known === undefined ? [] : filesOf(known).map((file) => join(settingsFolder(name), file));
+  if (known !== undefined && hasSpool(known)) ours.push(spoolFolder(name));
+  const copied = known !== undefined && markedCopy(known);
+  for (const path of needed) {
+    // A link that leads nowhere is there, too.
+    const free = lstatSync(path, { throwIfNoEntry: false }) === undefined || ours.includes(path) || path === copied;
+    if (!free) throw taken(name, `${path} is there, and not ours`, 'move it elsewhere, or choose another: --name NAME');
+  }
+}
+
+/** All or nothing; `between` is for the moment before. */
+function place(parts: Part[], folder: string, between: () => void): void {
+  try {
+    mkdirSync(dirname(folder), { recursive: true, mode: 0o755 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    replaceAll(parts, between);
+  } catch (e) {
+    removeIfEmpty(folder);
+    if (e instanceof RcapError) throw e;
+    throw new RcapError('SERVICE', `could not make folder '${folder}': ${reasonOf(e)}`, { cause: e });
+  }
 }
 
 async function uninstall(name: string): Promise<string[]> {
@@ -88,19 +119,44 @@ async function uninstall(name: string): Promise<string[]> {
     }
     // Waits until the last packets are delivered.
     systemctl('disable', '--now', `${name}.service`);
+    // Else systemd would go on to list it.
+    if (shown(name)['ActiveState'] === 'failed') systemctl('reset-failed', `${name}.service`);
     if (hasSpool(unit)) removeSpool(name);
     const copy = markedCopy(unit);
     if (copy !== undefined) rmSync(copy, { force: true });
-    rmSync(settingsFolder(name), { recursive: true, force: true });
-    try {
-      rmdirSync(dirname(settingsFolder(name)));
-    } catch {
-      // other services have theirs there
-    }
+    // What else is in the folder, an administrator's token file for one, isn't ours.
+    const folder = settingsFolder(name);
+    for (const file of filesOf(unit)) rmSync(join(folder, file), { force: true });
+    for (const path of [copyOf(name), join(folder, SETTINGS_FILE), join(folder, CA_FILE)])
+      rmSync(path + UNFINISHED, { force: true });
+    removeIfEmpty(folder);
     // Last: what is interrupted before can be done again.
     rmSync(unitFile(name), { force: true });
     systemctl('daemon-reload');
     return [`service '${name}' is stopped and removed`];
+  });
+}
+
+/** And the folder of all services' settings. */
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+    rmdirSync(dirname(folder));
+  } catch {
+    // it is not, or others have theirs there
+  }
+}
+
+/** Also by another name, through links. */
+const inPlace = (executable: string | undefined, copy: string): boolean =>
+  executable !== undefined && existsSync(copy) && realpathSync(executable) === realpathSync(copy);
+
+/** Who may write there could give the service another program or other settings. */
+function refuseOthers(folder: string): void {
+  const is = statSync(folder, { throwIfNoEntry: false });
+  if (is === undefined || (is.uid === 0 && (is.mode & 0o002) === 0)) return;
+  throw new RcapError('SERVICE', `could not install into '${folder}': others than root may write there`, {
+    hint: `chown root ${folder} && chmod o-w ${folder}`,
   });
 }
 

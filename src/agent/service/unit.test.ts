@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { lacks, temporaryFolder } from '../../test/support.ts';
-import { hasSpool, markedCopy, type UnitParts, unitText } from './unit.ts';
+import { filesOf, hasSpool, markedCopy, type UnitParts, unitText, userOf } from './unit.ts';
 
 const PARTS: UnitParts = {
   name: 'rcap-agent',
@@ -54,6 +54,14 @@ test('a unit says what was asked for', () => {
 test('a unit tells what goes with it', () => {
   assert.equal(markedCopy(unitText(PARTS)), process.execPath);
   assert.equal(markedCopy(unitText({ ...PARTS, copied: false })), undefined);
+  assert.deepEqual(filesOf(unitText(PARTS)), ['settings.json']);
+  assert.deepEqual(filesOf(unitText(EVERYTHING)), ['settings.json', 'ca.pem']);
   assert.equal(hasSpool(unitText(PARTS)), false);
   assert.equal(hasSpool(unitText(EVERYTHING)), true);
+});
+
+test('a user of a service has no name that an account may have', () => {
+  for (const name of ['a', 'www-data', 'A'.repeat(64)]) assert.match(userOf(name), /^rcap-[0-9a-f]{16}$/);
+  assert.notEqual(userOf('a'), userOf('A'));
+  assert.ok(unitText(PARTS).includes(`\nUser=${userOf('rcap-agent')}\n`));
 });

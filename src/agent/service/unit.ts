@@ -1,4 +1,5 @@
 /** The systemd unit of a service: one capability, one user that exists while it runs, nothing else of the system. */
+import { createHash } from 'node:crypto';
 import type { AgentFlags } from '../../options/agent.ts';
 import { CA_FILE, finalCodes, SETTINGS_FILE, STOP_WITHIN_MS } from './settings.ts';
 
@@ -24,7 +25,16 @@ export const markedCopy = (unit: string): string | undefined => /^\[X-rcap\]\nCo
 /** Where systemd puts the spool of a service, and the only place that it lets the service write to. */
 export const spoolFolder = (name: string): string => `/var/lib/${name}`;
 
+/**
+ * The user that exists while the service runs. Without one systemd takes the service's name for it, and if an account has
+ * that, the service would run as that account. systemd.exec(5): at most 31 letters.
+ */
+export const userOf = (name: string): string => `rcap-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
+
 type FromFlags = Pick<UnitParts, 'hasCa' | 'spools' | 'stopWithinMs' | 'finalCodes'>;
+/** The names of its files in its folder of settings. */
+export const filesOf = (unit: string): string[] =>
+  Array.from(unit.matchAll(/^LoadCredential=(.+?):/gm), ([, file]) => file!);
 export const hasSpool = (unit: string): boolean => /^StateDirectory=/m.test(unit);
 
 export const unitParts = (flags: AgentFlags): FromFlags => ({
@@ -69,6 +79,7 @@ UMask=0077
 LimitCORE=0
 ${spools ? `StateDirectory=${name}\nStateDirectoryMode=0700\n` : ''}
 DynamicUser=yes
+User=${userOf(name)}
 AmbientCapabilities=CAP_NET_RAW
 CapabilityBoundingSet=CAP_NET_RAW
 NoNewPrivileges=yes
