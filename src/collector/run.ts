@@ -65,6 +65,7 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
       certificate: identity.certificate,
       links: new Links(flags.state),
       admits: (id) => tokens.admits(id),
+      turnAway: (peer, line) => void doorkeeper.turnAway(peer, line),
       log,
     });
     const port = await server.listen();
