@@ -49,10 +49,11 @@ function packed(done: Packed, flags: PackFlags): number {
     `token ${tokenId}${flags.token === undefined ? ' made' : ''}; 'rcap-collector token revoke ${tokenId}' ends it`,
   );
   if (file !== undefined) return print(`${sha256}  ${file}\n`);
-  const how = isWindows(flags.target) ? 'into PowerShell, as administrator' : 'as root';
-  log.info(
-    `good once, for ${formatDuration(flags.linkExpiresMs)}; paste ${how}, in a folder where only you can write:`,
-  );
+  // Windows gives the file the rights of its folder; there is a token in it.
+  const how = isWindows(flags.target)
+    ? 'into PowerShell, as administrator, in a folder where only you can read or write'
+    : 'as root, in a folder where only you can write';
+  log.info(`good once, for ${formatDuration(flags.linkExpiresMs)}; paste ${how}:`);
   return print(`${link}\n${paste}\n`);
 }
 

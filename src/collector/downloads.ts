@@ -219,9 +219,9 @@ export class Downloads {
     } catch (cause) {
       throw new RcapError('TRANSFER', `link ${short(link)}: the transfer broke off: ${reasonOf(cause)}`, { cause });
     }
-    links.done(link.id);
     const fields = { peer, link: short(link), token: link.tokenId };
     log.info(`links: ${peer} fetched ${link.name} by link ${fields.link}`, fields);
+    links.done(link.id);
   }
 }
 

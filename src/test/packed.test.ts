@@ -75,7 +75,7 @@ describe('packed agents', { skip }, () => {
     const agent = join(folder, 'rcap-agent');
     assert.equal(stdout, `${createHash('sha256').update(readFileSync(agent)).digest('hex')}  rcap-agent\n`);
     assert.match(stderr, /token [0-9a-f]{8} made/);
-    assert.equal(statSync(agent).mode & 0o777, 0o755);
+    assert.equal(statSync(agent).mode & 0o777, 0o700);
     assert.deepEqual(readdirSync(folder).toSorted(), ['rcap-agent', 'some.pcap']);
 
     const env = { RCAP_SERVER: '127.0.0.1:1', RCAP_TOKEN: 'planted' };
