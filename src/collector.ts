@@ -1,5 +1,5 @@
 /** rcap-collector: flags to command to exit code. */
-import { identityOf } from './collector/authority.ts';
+import { pinOf } from './collector/authority.ts';
 import { isWindows } from './collector/executables.ts';
 import { type CollectorCommand, type PackFlags, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
 import { pack, type Packed } from './collector/pack.ts';
@@ -22,7 +22,7 @@ async function main(argv: string[]): Promise<number> {
     case 'serve':
       return run(command);
     case 'pin':
-      return print(`${(await identityOf(command.state)).pin}\n`);
+      return print(`${await pinOf(command.state)}\n`);
     case 'token new':
       return print(`${new Tokens(command.state).create({ ...command, label: command.label ?? '' })}\n`);
     case 'token revoke':

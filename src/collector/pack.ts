@@ -8,7 +8,7 @@ import { stamp } from '../formats/stamp.ts';
 import { settingsToPack } from '../options/agent.ts';
 import { formatAddress } from '../options/units.ts';
 import { seal } from '../wire/seal.ts';
-import { type Identity, identityOf } from './authority.ts';
+import { type Identity, identityToSignWith } from './authority.ts';
 import { renameNew, temporaryName } from './disk.ts';
 import { chunks, type Executable, isWindows, openAgent, stampedSha256 } from './executables.ts';
 import { DOWNLOADS_PORT, type PackFlags } from './flags.ts';
@@ -31,7 +31,7 @@ export interface Packed {
 }
 
 export async function pack(flags: PackFlags): Promise<Packed> {
-  const identity = await identityOf(flags.state, flags.tls);
+  const identity = await identityToSignWith(flags.state, flags.tls);
   const to = { server: flags.servers.map(formatAddress), pin: identity.pin };
   // Whatever is wrong with these is said before a token is made.
   settingsToPack(flags.defaults, { ...to, token: 'a token' });

@@ -12,8 +12,10 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
+import { hostFolder } from '../collector/names.ts';
 import { checkSignature } from '../formats/macho.ts';
 import { readStamp, TAIL_BYTES } from '../formats/stamp.ts';
 import { unseal } from '../wire/seal.ts';
@@ -98,6 +100,23 @@ describe('packed agents', { skip }, () => {
     assert.match(shown.stdout, /^token +\(secret\) +stamp$/m);
     assert.match(shown.stdout, /^count +7 +flag$/m);
     assert.doesNotMatch(shown.stdout, /rcap_|planted/);
+  });
+
+  test('one for a host runs there, in whatever case it was typed, and a copy of it nowhere else', async (t) => {
+    const collector = await Collector.start(t);
+    const folder = temporaryFolder(t);
+    const capture = join(folder, 'some.pcap');
+    writeFileSync(capture, pcapBytes(somePackets(5)));
+    const otherCase = hostname().replace(/[a-z]/gi, (c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()));
+    await packed(t, [...forCollector(collector), '--host', otherCase, '--', '-r', capture], folder);
+    const agent = join(folder, 'rcap-agent');
+    const elsewhere = await run(t, agent, ['--host-name', 'elsewhere']);
+    assert.equal(elsewhere.code, 1);
+    assert.match(elsewhere.stderr, /the token is for host '.*', not 'elsewhere'/);
+    const here = await run(t, agent, []);
+    assert.equal(here.code, 0, here.stderr);
+    await until('the file', () => collector.published().length === 1);
+    assert.equal(basename(dirname(collector.published()[0]!)), hostFolder(hostname()));
   });
 
   test('one byte changed, cut off or added: refused, whatever is typed', async (t) => {
