@@ -1,5 +1,5 @@
 /** rcap-collector: flags to command to exit code. */
-import { identityOf } from './collector/authority.ts';
+import { pinOf } from './collector/authority.ts';
 import { isWindows } from './collector/executables.ts';
 import { type CollectorCommand, type PackFlags, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
 import { pack, type Packed } from './collector/pack.ts';
@@ -22,7 +22,7 @@ async function main(argv: string[]): Promise<number> {
     case 'serve':
       return run(command);
     case 'pin':
-      return print(`${(await identityOf(command.state)).pin}\n`);
+      return print(`${await pinOf(command.state)}\n`);
     case 'token new':
       return print(`${new Tokens(command.state).create({ ...command, label: command.label ?? '' })}\n`);
     case 'token revoke':
@@ -49,10 +49,11 @@ function packed(done: Packed, flags: PackFlags): number {
     `token ${tokenId}${flags.token === undefined ? ' made' : ''}; 'rcap-collector token revoke ${tokenId}' ends it`,
   );
   if (file !== undefined) return print(`${sha256}  ${file}\n`);
-  const how = isWindows(flags.target) ? 'into PowerShell, as administrator' : 'as root';
-  log.info(
-    `good once, for ${formatDuration(flags.linkExpiresMs)}; paste ${how}, in a folder where only you can write:`,
-  );
+  // Windows gives the file the rights of its folder; there is a token in it.
+  const how = isWindows(flags.target)
+    ? 'into PowerShell, as administrator, in a folder where only you can read or write'
+    : 'as root, in a folder where only you can write';
+  log.info(`good once, for ${formatDuration(flags.linkExpiresMs)}; paste ${how}:`);
   return print(`${link}\n${paste}\n`);
 }
 

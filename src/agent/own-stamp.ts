@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import * as sea from 'node:sea';
 import { reasonOf, RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
-import { MAX_STAMP_BYTES, readStamp, stampBytes } from '../formats/stamp.ts';
+import { readStamp, stampBytes, TAIL_BYTES } from '../formats/stamp.ts';
 import type { Settings } from '../options/load.ts';
 import { unseal } from '../wire/seal.ts';
 
@@ -73,7 +73,7 @@ function ownFile(): number {
 
 function tailOf(file: number): Uint8Array {
   const { size } = fstatSync(file);
-  const tail = Buffer.alloc(Math.min(size, MAX_STAMP_BYTES));
+  const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
   for (let at = 0; at < tail.length;) {
     const read = readSync(file, tail, at, tail.length - at, size - tail.length + at);
     if (read === 0) break;

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { RcapError } from '../errors.ts';
 import { temporaryFolder } from '../test/support.ts';
 import { pinOfCertificate } from '../wire/tls.ts';
-import { identityOf } from './authority.ts';
+import { identityOf, identityToSignWith, noteIdentity, pinOf } from './authority.ts';
 
 const hasCode = (code: string, words: RegExp) => (e: unknown) =>
   e instanceof RcapError && e.code === code && words.test(e.message);
@@ -75,4 +75,25 @@ test('files that are missing, empty, exchanged or nonsense are refused by their 
     await assert.rejects(identityOf(state, { cert: nonsense, key }), hasCode('CERTIFICATE', /nonsense\.pem/));
     await assert.rejects(identityOf(state, { cert, key: nonsense }), hasCode('CERTIFICATE', /cert\.pem/));
   }
+});
+
+test('beside a collector with a certificate from elsewhere, its pin is shown, and no other key signs', async (t) => {
+  const [state, elsewhere] = [temporaryFolder(t), temporaryFolder(t)];
+  const given = { cert: join(elsewhere, 'cert.pem'), key: join(elsewhere, 'key.pem') };
+  const { pin } = await identityOf(elsewhere);
+  await noteIdentity(state, await identityOf(state, given), true);
+  assert.equal(await pinOf(state), pin);
+  await assert.rejects(identityToSignWith(state), (e) => {
+    assert.ok(
+      e instanceof RcapError && e.message.includes(pin) && e.hint?.startsWith('--tls-cert FILE --tls-key FILE'),
+    );
+    return true;
+  });
+  assert.deepEqual(readdirSync(state), ['tls-pin'], 'no key is made');
+  assert.equal((await identityToSignWith(state, given)).pin, pin);
+  // And after a start without it.
+  const own = await identityOf(state);
+  await noteIdentity(state, own, false);
+  assert.equal(await pinOf(state), own.pin);
+  assert.equal((await identityToSignWith(state)).pin, own.pin);
 });

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { RcapError, reasonOf } from '../errors.ts';
 import { pinOfCertificate } from '../wire/tls.ts';
-import { createStateFile, makeStateFolder } from './disk.ts';
+import { createStateFile, makeStateFolder, replaceFile, systemDisk } from './disk.ts';
 
 export interface Identity {
   key: string;
@@ -29,6 +29,49 @@ export async function identityOf(stateFolder: string, given?: { cert: string; ke
   createStateFile(certificatePath, made.certificate);
   createStateFile(keyPath, made.key);
   return check(made.key, made.certificate, certificatePath, true);
+}
+
+/** In --state: the pin of a certificate that is elsewhere. */
+const ELSEWHERE = 'tls-pin';
+
+/** For the commands beside a collector that runs with --tls-cert: they know only --state. Not there, if it has its own. */
+export async function noteIdentity(stateFolder: string, { pin }: Identity, given: boolean): Promise<void> {
+  const path = join(stateFolder, ELSEWHERE);
+  if (notedPin(stateFolder) === (given ? pin : undefined)) return;
+  try {
+    if (given) await replaceFile(systemDisk, path, `${pin}\n`, 0o600);
+    else rmSync(path, { force: true });
+  } catch (e) {
+    throw new RcapError('STATE', `could not write '${path}': ${reasonOf(e)}`, { cause: e });
+  }
+}
+
+/** What agents must trust, whatever certificate that is. */
+export async function pinOf(stateFolder: string): Promise<string> {
+  return notedPin(stateFolder) ?? (await identityOf(stateFolder)).pin;
+}
+
+/** As identityOf, but an error when the collector there shows another certificate than the one that this would be. */
+export async function identityToSignWith(
+  stateFolder: string,
+  given?: { cert: string; key: string },
+): Promise<Identity> {
+  const noted = notedPin(stateFolder);
+  if (!given && noted !== undefined) {
+    throw new RcapError(
+      'CERTIFICATE',
+      `could not use the key in '${stateFolder}': the collector has another, ${noted}`,
+      {
+        hint: '--tls-cert FILE --tls-key FILE, as the collector was started with',
+      },
+    );
+  }
+  return identityOf(stateFolder, given);
+}
+
+function notedPin(stateFolder: string): string | undefined {
+  const path = join(stateFolder, ELSEWHERE);
+  return existsSync(path) ? read(path).trim() : undefined;
 }
 
 function check(key: string, certificate: string, path: string, fresh: boolean): Identity {

@@ -1,5 +1,6 @@
 /** The file system as the collector uses it, so that a simulation may hand in its own; and what is made of its steps. */
-import { constants, mkdirSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { constants, existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { access, type FileHandle, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { RcapError, reasonOf } from '../errors.ts';
@@ -119,11 +120,32 @@ export function makeStateFolder(folder: string): void {
   }
 }
 
-/** A new file in the state folder, readable by us alone. */
+/** A new file in the state folder, readable by us alone; whole as soon as it is there, since the collector may read it. */
 export function createStateFile(path: string, text: string): void {
+  const temporary = temporaryName(path);
   try {
-    writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
+    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' });
+    renameNew(temporary, path);
   } catch (e) {
     throw new RcapError('STATE', `could not write '${path}': ${reasonOf(e)}`, { cause: e });
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** Beside it, and nobody else's. */
+export const temporaryName = (path: string): string => `${path}.${randomBytes(4).toString('hex')}.part`;
+
+/**
+ * Never over another file (EEXIST), unless the file system knows no hard links, and it came just now. Where there are some,
+ * the old name stays.
+ */
+export function renameNew(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === 'EEXIST' || existsSync(to))
+      throw Object.assign(new Error('there is one already', { cause: e }), { code: 'EEXIST' });
+    renameSync(from, to);
   }
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { request, type RequestOptions } from 'node:https';
+import { connect as connectTcp } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { connect } from 'node:tls';
@@ -28,7 +29,13 @@ async function fresh(t: TestContext) {
   const log = new Log('t', { write: (line) => void said.push(line) });
   const ended = new Set<string>();
   const admits = (id: string) => !ended.has(id);
-  const downloads = new Downloads({ address: { host: '127.0.0.1', port: 0 }, key, certificate, links, admits, log });
+  const turnedAway: string[] = [];
+  const turnAway = (peer: string, line: string) => {
+    turnedAway.push(peer);
+    log.info(line);
+  };
+  const address = { host: '127.0.0.1', port: 0 };
+  const downloads = new Downloads({ address, key, certificate, links, admits, turnAway, log });
   downloads.start();
   cleanUp(t, () => downloads.stop());
   const create = (expiresMs = 60_000) =>
@@ -36,7 +43,7 @@ async function fresh(t: TestContext) {
   const says = (pattern: RegExp) =>
     until(`${pattern}`, () => said.map((line) => pattern.exec(line)).find(Boolean) ?? undefined);
   const port = async () => Number((await says(/handing out packed agents on 127\.0\.0\.1:(\d+)/))[1]);
-  return { agent, create, says, said, port, ended };
+  return { agent, create, says, said, port, ended, turnedAway };
 }
 
 interface Answer {
@@ -111,16 +118,44 @@ test('an expired link, and one whose token is revoked, say so in the log only', 
   await says(/is over: its token 01234567 is/);
 });
 
-test('who asks in vain too often is not logged any more; a good link is handed out nevertheless', async (t) => {
-  const { create, port, says, said } = await fresh(t);
+/** With TLS or without. */
+const silent = async (t: TestContext, port: number, tls: boolean) => {
+  const to = { host: '127.0.0.1', port };
+  const socket = tls ? connect({ ...to, rejectUnauthorized: false }) : connectTcp(to);
+  socket.on('error', () => {});
+  socket.resume();
+  cleanUp(t, () => socket.destroy());
+  await once(socket, tls ? 'secureConnect' : 'connect');
+  return socket;
+};
+
+test('thousands of requests on one connection: the first is refused, the connection is over', async (t) => {
+  const { create, port, turnedAway } = await fresh(t);
   const path = `/${create()}`;
   const at = await port();
-  for (let n = 0; n < 29; n++) assert.equal((await ask(at, `/${n}`)).status, 404);
-  const late = [ask(at, '/30'), ask(at, '/31')];
+  const socket = connect({ host: '127.0.0.1', port: at, rejectUnauthorized: false });
+  socket.on('error', () => {});
+  socket.write('GET /x HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(5000));
+  socket.resume();
+  await new Promise((resolve) => socket.on('close', resolve));
+  assert.equal(turnedAway.length, 1);
   assert.equal((await ask(at, path)).status, 200);
-  assert.deepEqual((await Promise.all(late)).map((a) => a.status), [404, 404]); // prettier-ignore
-  await says(/127\.0\.0\.1 is refused again and again/);
-  assert.equal(said.filter((line) => line.includes('no link')).length, 29);
+});
+
+test('connections that say nothing keep nobody out, and nobody ends a transfer', async (t) => {
+  const { create, port, agent } = await fresh(t);
+  const [path, other] = [`/${create()}`, `/${create()}`];
+  const at = await port();
+  const slow = request({ host: '127.0.0.1', port: at, path, rejectUnauthorized: false, agent: false }).end();
+  const [response] = (await once(slow, 'response')) as [import('node:http').IncomingMessage];
+  const sockets = [];
+  for (let n = 0; n < 150; n++) sockets.push(await silent(t, at, n < 10));
+  assert.equal((await ask(at, other)).status, 200);
+  for (const n of [0, 9, 10]) await until('the oldest are gone', () => sockets[n]!.destroyed || undefined);
+  assert.equal(sockets.at(-1)!.destroyed, false);
+  let bytes = 0;
+  for await (const chunk of response) bytes += (chunk as Buffer).length;
+  assert.ok(bytes > agent.length);
 });
 
 test('headers without end and bytes that are no HTTP end the connection', async (t) => {

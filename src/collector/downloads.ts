@@ -8,35 +8,25 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { reasonOf, RcapError } from '../errors.ts';
 import { type Piece, pieces } from '../formats/image.ts';
 import { stamp } from '../formats/stamp.ts';
 import type { Log } from '../log.ts';
 import { type Address, formatAddress } from '../options/units.ts';
-import { imageOf } from './executables.ts';
+import { cut, imageOf } from './executables.ts';
 import type { Link, Links } from './links.ts';
 
 /** How often it is looked whether there are links. */
 const LOOK_MS = 250;
-const MAX_CONNECTIONS = 64;
-/**
- * What one address may ask in vain within a minute: what is more is not logged, and waits for its answer. A good link is
- * handed out whatever others at that address did, who may be behind the same NAT: no rate of guessing finds 256 random bits.
- */
-const MAX_REFUSED = 30;
-const DELAY_MS = 3000;
-/** Addresses that are counted; beyond that all begin anew. */
-const MAX_ADDRESSES = 10_000;
-const MINUTE_MS = 60_000;
+/** When there are more, the oldest that fetches nothing goes: a stranger's silence keeps nobody out. */
+const MAX_CONNECTIONS = 128;
 /** To say what is wanted, TLS included. */
 const REQUEST_MS = 10_000;
 /** Without a byte taken; Node may notice only after twice that. */
 const IDLE_MS = 30_000;
 /** For a whole file. */
-const TRANSFER_MS = 30 * MINUTE_MS;
+const TRANSFER_MS = 30 * 60_000;
 const MAX_HEADER_BYTES = 4096;
-const CHUNK_BYTES = 1 << 18;
 
 export interface DownloadsOptions {
   address: Address;
@@ -45,19 +35,25 @@ export interface DownloadsOptions {
   links: Links;
   /** Whether a token, by its id, still admits anybody: without it the agent is worth nothing. */
   admits(tokenId: string): boolean;
+  /**
+   * Hears who (ADDRESS:PORT) was refused, and why. They have their answer at once: no rate of guessing finds 256 random bits,
+   * and a good link is handed out whatever others at that address did, who may be behind the same NAT.
+   */
+  turnAway(peer: string, line: string): void;
   log: Log;
 }
 
 export class Downloads {
   readonly #options: DownloadsOptions;
-  readonly #sockets = new Set<Socket>();
-  /** Links that somebody fetches now. */
-  readonly #busy = new Set<string>();
-  /** Refusals within this minute, by address. */
-  #refused = new Map<string, number>();
+  /** All connections by their peer, the oldest first. */
+  readonly #sockets = new Map<string, Socket>();
+  /** Links that are fetched now, and by whom. */
+  readonly #busy = new Map<string, string>();
+  /** Connections that brought their request: each is for one. */
+  readonly #asked = new WeakSet<Socket>();
   #server: Server | undefined;
   #failed = false;
-  #timers: NodeJS.Timeout[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(options: DownloadsOptions) {
     this.#options = options;
@@ -65,14 +61,11 @@ export class Downloads {
 
   start(): void {
     this.#look();
-    this.#timers = [
-      setInterval(() => this.#look(), LOOK_MS),
-      setInterval(() => (this.#refused = new Map()), MINUTE_MS),
-    ];
+    this.#timer = setInterval(() => this.#look(), LOOK_MS);
   }
 
   stop(): void {
-    for (const t of this.#timers) clearInterval(t);
+    clearInterval(this.#timer);
     this.#close();
   }
 
@@ -102,7 +95,6 @@ export class Downloads {
       (request, response) => void this.#answer(request, response),
     );
     this.#server = server;
-    server.maxConnections = MAX_CONNECTIONS;
     server.on('connection', (socket: Socket) => this.#accepted(socket));
     server.on('error', (e) => this.#fail(e));
     for (const event of ['tlsClientError', 'clientError'] as const) {
@@ -122,7 +114,7 @@ export class Downloads {
 
   #close(): void {
     this.#server?.close();
-    for (const s of this.#sockets) s.destroy();
+    for (const s of this.#sockets.values()) s.destroy();
     this.#server = undefined;
   }
 
@@ -135,30 +127,45 @@ export class Downloads {
   }
 
   #accepted(socket: Socket): void {
-    this.#sockets.add(socket);
-    socket.on('close', () => this.#sockets.delete(socket));
+    if (this.#sockets.size >= MAX_CONNECTIONS && !this.#evict()) {
+      socket.destroy();
+      return;
+    }
+    const peer = peerOf(socket);
+    this.#sockets.set(peer, socket);
+    socket.on('close', () => {
+      if (this.#sockets.get(peer) === socket) this.#sockets.delete(peer);
+    });
   }
 
-  /** Whether an address was refused too often, this time included. */
-  #isTooOften(address: string): boolean {
-    if (this.#refused.size >= MAX_ADDRESSES) this.#refused.clear();
-    const count = (this.#refused.get(address) ?? 0) + 1;
-    this.#refused.set(address, count);
-    if (count === MAX_REFUSED)
-      this.#options.log.warning(`links: ${address} is refused again and again: no more said for a minute`);
-    return count >= MAX_REFUSED;
+  /** False: all fetch something. */
+  #evict(): boolean {
+    const fetching = new Set(this.#busy.values());
+    for (const [peer, socket] of this.#sockets) {
+      if (fetching.has(peer)) continue;
+      this.#sockets.delete(peer);
+      socket.destroy();
+      return true;
+    }
+    return false;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { log } = this.#options;
-    const peer = `${request.socket.remoteAddress ?? '?'}:${request.socket.remotePort ?? '?'}`;
+    const { log, turnAway } = this.#options;
+    const { socket } = request;
+    // Thousands may come in one go: nobody asks twice who means well.
+    if (this.#asked.has(socket)) {
+      socket.destroy();
+      return;
+    }
+    this.#asked.add(socket);
+    const peer = peerOf(socket);
     response.setHeader('Connection', 'close');
     try {
       const wanted =
         request.method === 'GET' || request.method === 'HEAD' ? this.#wanted(request.url ?? '') : 'no link';
       if (typeof wanted === 'string') {
-        if (this.#isTooOften(request.socket.remoteAddress ?? '')) await sleep(DELAY_MS);
-        else log.warning(`links: refused ${peer}: ${wanted}`);
+        turnAway(peer, `links: refused ${peer}: ${wanted}`);
         response.writeHead(404, { 'Content-Length': 0 }).end();
         return;
       }
@@ -181,7 +188,7 @@ export class Downloads {
 
   async #send(link: Link, request: IncomingMessage, response: ServerResponse, peer: string): Promise<void> {
     const counts = request.method === 'GET';
-    if (counts) this.#busy.add(link.id);
+    if (counts) this.#busy.set(link.id, peer);
     try {
       const file = await open(link.path, 'r');
       try {
@@ -212,23 +219,23 @@ export class Downloads {
     } catch (cause) {
       throw new RcapError('TRANSFER', `link ${short(link)}: the transfer broke off: ${reasonOf(cause)}`, { cause });
     }
-    links.done(link.id);
     const fields = { peer, link: short(link), token: link.tokenId };
     log.info(`links: ${peer} fetched ${link.name} by link ${fields.link}`, fields);
+    links.done(link.id);
   }
 }
 
 const short = ({ id }: Link) => id.slice(0, 8);
+const peerOf = (socket: Socket) => `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`;
 
 async function* bytesOf(file: FileHandle, list: Piece[]): AsyncGenerator<Uint8Array> {
-  for (const piece of list) {
+  for (const piece of cut(list)) {
     if (piece instanceof Uint8Array) {
       yield piece;
       continue;
     }
     for (let at = piece.from; at < piece.to;) {
-      const length = Math.min(CHUNK_BYTES, piece.to - at);
-      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length, at);
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(piece.to - at), 0, piece.to - at, at);
       if (bytesRead === 0) throw new Error('the file became shorter');
       yield buffer.subarray(0, bytesRead);
       at += bytesRead;

@@ -9,7 +9,7 @@ import { type Image, type Piece, pieces, type Stamped } from '../formats/image.t
 export const TARGETS = ['linux-x64', 'linux-arm64', 'win-x64', 'macos-arm64', 'macos-x64'] as const;
 export type Target = (typeof TARGETS)[number];
 const SUMS = 'SHA256SUMS';
-const CHUNK_BYTES = 1 << 20;
+const CHUNK_BYTES = 1 << 18;
 
 export const isWindows = (target: Target): boolean => target.startsWith('win-');
 /** As scripts/package.ts names it. */
@@ -89,17 +89,18 @@ function readSums(path: string): Map<string, string> | undefined {
   return new Map([...text.matchAll(/^([0-9a-f]{64}) [ *](.+)$/gm)].map((m) => [m[2]!, m[1]!]));
 }
 
+/** The same, the parts of the file none longer than a chunk. */
+export function* cut(list: Piece[]): Generator<Piece> {
+  for (const piece of list) {
+    if (piece instanceof Uint8Array) yield piece;
+    else for (let from = piece.from; from < piece.to; from += CHUNK_BYTES) yield { from, to: Math.min(from + CHUNK_BYTES, piece.to) }; // prettier-ignore
+  }
+}
+
 /** All the bytes of a stamped executable, in order, a chunk at a time. */
 export function* chunks(image: Image, list: Piece[]): Generator<Uint8Array> {
-  for (const piece of list) {
-    if (piece instanceof Uint8Array) {
-      yield piece;
-      continue;
-    }
-    for (let at = piece.from; at < piece.to; at += CHUNK_BYTES) {
-      yield image.read(at, Math.min(CHUNK_BYTES, piece.to - at));
-    }
-  }
+  for (const piece of cut(list))
+    yield piece instanceof Uint8Array ? piece : image.read(piece.from, piece.to - piece.from);
 }
 
 const sha256Of = (image: Image, list: Piece[]): string => {

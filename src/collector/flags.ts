@@ -253,7 +253,7 @@ const OPTIONS = [
     check: refuseHostName,
     group: TOKEN,
     help: 'good for this host name only',
-    more: '`*` for any.',
+    more: 'In whatever case the host writes it first. `*` for any.',
     defaultWords: 'the first host that uses it keeps it',
   },
   {

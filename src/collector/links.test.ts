@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -77,6 +77,37 @@ test('there are none, then there are', (t) => {
   assert.equal(links.any, false);
   create();
   assert.equal(links.any, true);
+});
+
+test('they are seen although the folder seems as old as before', (t) => {
+  const { state, links, create } = fresh(t);
+  const now = new Date();
+  const touch = () => utimesSync(join(state, 'links'), now, now);
+  touch();
+  assert.equal(links.any, false);
+  create();
+  touch();
+  assert.equal(links.any, true);
+});
+
+test('what cannot be read stays for a day', (t) => {
+  const { state, create } = fresh(t);
+  const [young, old] = ['young', 'old'].map((name) => join(state, 'links', `${name}.json`)) as [string, string];
+  for (const file of [young, old]) writeFileSync(file, '{"exp');
+  const twoDaysAgo = new Date(Date.now() - 48 * 3_600_000);
+  utimesSync(old, twoDaysAgo, twoDaysAgo);
+  create();
+  assert.deepEqual(readdirSync(join(state, 'links')).filter((f) => f.length < 20), ['young.json']); // prettier-ignore
+});
+
+test('one is over although that cannot be written', (t) => {
+  const { state, links, create } = fresh(t);
+  const secret = create();
+  const { id } = links.find(secret)!;
+  links.begin(id);
+  mkdirSync(join(state, 'links', `${id}.use.new`));
+  assert.throws(() => links.done(id));
+  assert.match(links.find(secret)!.over!, /^it was used at/);
 });
 
 test('a damaged file is no link, a damaged count is used up', (t) => {

@@ -13,6 +13,10 @@ import { count, form, or, string } from './forms.ts';
 const MAX_TRIES = 5;
 /** After its end a link is still known this long, so that a late try is told from a guess in the log. */
 const KEPT_MS = 3_600_000;
+/** What can't be read may be another version's, or the disk's trouble: it goes when it is that old. */
+const DAMAGED_MS = 24 * 3_600_000;
+/** Two changes of a folder may have the same time, on some file systems to two seconds. */
+const COARSE_MS = 2000;
 const SECRET = /^[A-Za-z0-9_-]{43}$/;
 
 interface Stored {
@@ -65,6 +69,8 @@ export class Links {
   /** When the folder was as `#until` says. */
   #looked = 0;
   #until = 0;
+  /** What all was sent of, and when: it is over also where that can't be written. */
+  readonly #finished = new Map<string, string>();
 
   constructor(stateFolder: string) {
     this.#folder = join(stateFolder, 'links');
@@ -104,23 +110,27 @@ export class Links {
   begin(id: string): void {
     this.#use(id, { tries: this.#used(id).tries + 1, done: null });
   }
-  /** All of it was sent. */
+  /** All of it was sent. Throws when that can't be written: then it is over only as long as this collector runs. */
   done(id: string): void {
-    this.#use(id, { ...this.#used(id), done: new Date().toISOString() });
+    const { tries } = this.#used(id);
+    const done = new Date().toISOString();
+    this.#finished.set(id, done);
+    this.#use(id, { tries, done });
   }
 
   /** Whether any is good, or was a short while ago. Cheap as long as nothing changes. */
   get any(): boolean {
     const { mtimeMs } = statSync(this.#folder);
     if (mtimeMs !== this.#looked) {
-      this.#looked = mtimeMs;
+      this.#looked = mtimeMs < Date.now() - COARSE_MS ? mtimeMs : 0;
       this.#until = Math.max(0, ...this.#ids().map((id) => keptUntil(this.#stored(id))));
     }
     return this.#until > Date.now();
   }
 
   #over(id: string, { expires, path, size, changed }: Stored): string | undefined {
-    const { tries, done } = this.#used(id);
+    const { tries, done: written } = this.#used(id);
+    const done = this.#finished.get(id) ?? written;
     if (done !== null) return `it was used at ${done}`;
     if (tries >= MAX_TRIES) return `${tries} transfers broke off`;
     if (Date.parse(expires) <= Date.now()) return `it expired at ${expires}`;
@@ -134,9 +144,15 @@ export class Links {
 
   #tidy(): void {
     for (const id of this.#ids()) {
-      if (keptUntil(this.#stored(id)) > Date.now()) continue;
+      const stored = this.#stored(id);
+      const until = stored ? keptUntil(stored) : this.#changed(id) + DAMAGED_MS;
+      if (until > Date.now()) continue;
       for (const end of ['json', 'use']) rmSync(join(this.#folder, `${id}.${end}`), { force: true });
     }
+  }
+
+  #changed(id: string): number {
+    return statSync(join(this.#folder, `${id}.json`), { throwIfNoEntry: false })?.mtimeMs ?? 0;
   }
 
   /** What is damaged is no link. */

@@ -1,6 +1,6 @@
 /** rcap-collector pack: an agent with its settings inside, as a file or behind a link. */
-import { createHash, createPrivateKey, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { createHash, createPrivateKey } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { reasonOf, RcapError } from '../errors.ts';
 import { pieces } from '../formats/image.ts';
@@ -8,14 +8,16 @@ import { stamp } from '../formats/stamp.ts';
 import { settingsToPack } from '../options/agent.ts';
 import { formatAddress } from '../options/units.ts';
 import { seal } from '../wire/seal.ts';
-import { type Identity, identityOf } from './authority.ts';
+import { type Identity, identityToSignWith } from './authority.ts';
+import { renameNew, temporaryName } from './disk.ts';
 import { chunks, type Executable, isWindows, openAgent, stampedSha256 } from './executables.ts';
 import { DOWNLOADS_PORT, type PackFlags } from './flags.ts';
 import { Links } from './links.ts';
 import { curlLine, linkOf, powershellLine } from './paste.ts';
 import { Tokens } from './tokens.ts';
 
-const FILE_MODE = 0o755;
+/** There is a token in it. */
+const FILE_MODE = 0o700;
 
 export interface Packed {
   tokenId: string;
@@ -29,7 +31,7 @@ export interface Packed {
 }
 
 export async function pack(flags: PackFlags): Promise<Packed> {
-  const identity = await identityOf(flags.state, flags.tls);
+  const identity = await identityToSignWith(flags.state, flags.tls);
   const to = { server: flags.servers.map(formatAddress), pin: identity.pin };
   // Whatever is wrong with these is said before a token is made.
   settingsToPack(flags.defaults, { ...to, token: 'a token' });
@@ -63,7 +65,7 @@ function outputOf(flags: PackFlags): { path: string; force: boolean } {
 
 /** A whole file or none; another one is replaced with --force only. */
 function toFile({ path, force }: { path: string; force: boolean }, { image }: Executable, payload: Uint8Array) {
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.part`;
+  const temporary = temporaryName(path);
   try {
     const hash = createHash('sha256');
     const file = openSync(temporary, 'wx', FILE_MODE);
@@ -81,19 +83,10 @@ function toFile({ path, force }: { path: string; force: boolean }, { image }: Ex
     return { file: path, sha256: hash.digest('hex') };
   } catch (e) {
     if (e instanceof RcapError) throw e;
+    if ((e as NodeJS.ErrnoException).code === 'EEXIST') throw exists(path);
     throw new RcapError('FILE_WRITE', `could not write '${path}': ${reasonOf(e)}`, { cause: e });
   } finally {
     rmSync(temporary, { force: true });
-  }
-}
-
-/** Never over another file, unless the file system knows no hard links, and it came just now. */
-function renameNew(from: string, to: string): void {
-  try {
-    linkSync(from, to);
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === 'EEXIST' || existsSync(to)) throw exists(to);
-    renameSync(from, to);
   }
 }
 

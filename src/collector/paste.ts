@@ -21,13 +21,15 @@ export const linkOf = ({ at, secret }: Pick<Download, 'at' | 'secret'>): string 
 
 /**
  * For a POSIX shell. -k says that no CA vouches for the certificate: the pin does, which curl checks nevertheless, and where
- * it can't it stops. Nobody else may read the file: it holds a token.
+ * it can't it stops. The link reaches it through a pipe, from what every shell has built in: arguments of programs are shown
+ * to everybody on the host. Nobody else may read the file: it holds a token.
  */
 export function curlLine(download: Download): string {
   const { pin, name } = download;
   const curlPin = pin.replace(/^sha256\//, 'sha256//');
-  const fetch = `curl -fsSk --pinnedpubkey '${curlPin}' -o ${name} '${linkOf(download)}'`;
-  return `(umask 077; rm -f ${name} && ${fetch} && chmod 700 ${name} && ./${name})`;
+  const link = `printf 'url="%s"\\n' '${linkOf(download)}'`;
+  const fetch = `curl -q -fsSk --pinnedpubkey '${curlPin}' -o ${name} -K -`;
+  return `(umask 077; rm -f ${name} && ${link} | ${fetch} && chmod 700 ${name} && ./${name})`;
 }
 
 /**

@@ -5,7 +5,7 @@ import { systemClock } from '../clock.ts';
 import { RcapError, reasonOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
-import { identityOf } from './authority.ts';
+import { identityOf, noteIdentity } from './authority.ts';
 import { Doorkeeper } from './doorkeeper.ts';
 import { Downloads } from './downloads.ts';
 import type { ServeFlags } from './flags.ts';
@@ -24,6 +24,7 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
     // Both may have been made just now; where the one above can't be opened, they were made by somebody else.
     for (const f of [flags.state, flags.captures]) await systemDisk.syncFolder(dirname(resolve(f))).catch(() => {});
     const identity = await identityOf(flags.state, flags.tls);
+    await noteIdentity(flags.state, identity, flags.tls !== undefined);
     const tokens = new Tokens(flags.state);
     const store = await Store.open(flags, systemDisk, systemClock, {
       info: (message, fields) => log.info(message, fields),
@@ -65,6 +66,7 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
       certificate: identity.certificate,
       links: new Links(flags.state),
       admits: (id) => tokens.admits(id),
+      turnAway: (peer, line) => void doorkeeper.turnAway(peer, line),
       log,
     });
     const port = await server.listen();

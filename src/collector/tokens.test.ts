@@ -132,6 +132,16 @@ test('names that differ in case are different hosts', (t) => {
   }
 });
 
+test('the first use settles the case of a name', (t) => {
+  const { tokens, create } = fresh(t);
+  const token = create({ host: 'pc17' });
+  assert.match(refusal(tokens, token, 'PC18').message, /is for host 'pc17', not 'PC18'/);
+  tokens.admit(token, 'PC17', run(1));
+  tokens.admit(token, 'PC17', run(2));
+  for (const host of ['pc17', 'Pc17'])
+    assert.match(refusal(tokens, token, host).message, /is for host 'PC17', not '[Pp]c17'/);
+});
+
 test('uses are counted on after a restart, whatever the order', (t) => {
   const { state, create } = fresh(t);
   const token = create({ uses: 3 });

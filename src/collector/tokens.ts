@@ -124,8 +124,11 @@ export class Tokens {
     if (state === 'revoked' || state === 'expired') throw refuse(`the token is ${state}`);
     if (stored.uses !== null && used >= stored.uses && !again) throw refuse('the token is used up');
     const folder = hostFolder(host);
-    const owner = stored.host ?? (use.host || folder);
-    if (owner !== '*' && owner !== folder) {
+    // Hosts write their names in other case than people do (Windows says PC17). The first use settles it: the files of one
+    // host must not spread over several folders.
+    const same = (name: string) => (use.host ? name === folder : name.toLowerCase() === folder.toLowerCase());
+    const owner = stored.host === '*' ? '*' : use.host || (stored.host ?? folder);
+    if (owner !== '*' && !same(owner)) {
       throw refuse(
         `the token is for host '${owner}', not '${folder}'`,
         `--host-name ${owner}, or a token for this host`,

@@ -15,6 +15,8 @@ import { pe } from './stamp-pe.ts';
 
 /** A stamp whole, marks included. */
 export const MAX_STAMP_BYTES = 65_536;
+/** How much of a file's end is looked at: also a stamp that something follows, a signature maybe, must be found. */
+export const TAIL_BYTES = 1 << 20;
 const MARK_BYTES = 16;
 const FRAME_BYTES = 2 * MARK_BYTES + 8;
 const VERSION = 1;
@@ -32,7 +34,7 @@ export function stamp(image: Image, payload: Uint8Array): Stamped {
   const head = image.read(0, Math.min(HEAD_BYTES, image.size));
   const format = FORMATS.find((f) => f.matches(head));
   if (!format) throw noPlace('it is no ELF, PE or 64-bit Mach-O executable');
-  const tailBytes = Math.min(MAX_STAMP_BYTES, image.size);
+  const tailBytes = Math.min(TAIL_BYTES, image.size);
   return format.place(image, frame(payload), stampBytes(image.read(image.size - tailBytes, tailBytes)));
 }
 
@@ -59,13 +61,13 @@ function frame(payload: Uint8Array): Uint8Array {
 }
 
 /**
- * The payload that a file ends with, of its last MAX_STAMP_BYTES bytes (all, if it has fewer); undefined where there is no
- * stamp. Throws an RcapError when there is one and it isn't whole, or isn't the last thing in the file.
+ * The payload that a file ends with, of its last TAIL_BYTES bytes (all, if it has fewer); undefined where there is no stamp.
+ * Throws an RcapError when there is one and it isn't whole, or isn't the last thing in the file.
  */
 export function readStamp(tail: Uint8Array): Uint8Array | undefined {
   const bytes = Buffer.from(tail.buffer, tail.byteOffset, tail.length);
   if (!bytes.subarray(-MARK_BYTES).equals(END)) {
-    // A stamp is never longer than what is looked at: where one was, it still begins in here.
+    // Where one was, it still begins in here.
     if (bytes.includes(BEGIN)) throw damaged();
     return undefined;
   }
@@ -79,7 +81,7 @@ function unframe(tail: Uint8Array): Uint8Array | undefined {
   const view = new DataView(tail.buffer, tail.byteOffset, tail.length);
   const length = view.getUint32(tail.length - MARK_BYTES - 8, true);
   const startsAt = tail.length - framedBytes(length);
-  if (startsAt < 0) return undefined;
+  if (startsAt < 0 || framedBytes(length) > MAX_STAMP_BYTES) return undefined;
   const payload = tail.subarray(startsAt + MARK_BYTES, startsAt + MARK_BYTES + length);
   // Whatever isn't exactly what `frame` makes of it was changed.
   return Buffer.compare(frame(payload), tail.subarray(startsAt)) === 0 ? payload : undefined;

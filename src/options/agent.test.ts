@@ -57,6 +57,15 @@ test('a proxy: flag > environment, and what is not connected to through it', () 
   assert.deepEqual(of(['--proxy', 'none'], { HTTPS_PROXY: 'a:1' }), ['none']);
 });
 
+test('a bad proxy in the environment is refused only where something is sent', () => {
+  const environment = { HTTPS_PROXY: 'socks5://me:hunter2@proxy' };
+  const reason = /^could not use 'HTTPS_PROXY': socks5:\/\/ is none[^@]*$/;
+  refused(['--server', 'ir.corp'], reason, /^--proxy none connects without one$/, environment);
+  refused(['--server', 'ir.corp', '-r', 'x'], reason, undefined, environment);
+  for (const argv of [['-D'], ['-w', 'x'], ['--server', 'ir.corp', '--proxy', 'none']]) flags(argv, environment);
+  assert.equal(readAgentFlags(['--show-settings'], environment).command, 'show-settings');
+});
+
 test('a bad proxy or source is refused; the password is not said', () => {
   refused(['--proxy', 'socks5://me:hunter2@proxy'], /^could not use '--proxy': socks5:\/\/ is none/, /--proxy URL/);
   refused([], /^could not use 'HTTPS_PROXY': not http/, undefined, {
@@ -293,6 +302,28 @@ test('a pin that is typed must be the one of the stamp', () => {
     () => readAgentFlags(['--pin', other], {}, stamp),
     (e) => e instanceof RcapError && e.code === 'STAMP' && e.message.includes(PIN) && e.message.includes(other),
   );
+});
+
+test('the token of a stamp is for its own collector alone', () => {
+  const stamp = () => settingsToPack([], TO);
+  const run = (...argv: string[]) => {
+    const command = readAgentFlags(argv, {}, stamp);
+    assert.ok(command.command === 'run');
+    return command.token;
+  };
+  for (const argv of [
+    ['--ca', 'x'],
+    ['--ca', 'x', '--server', 'other'],
+  ])
+    assert.throws(
+      () => run(...argv),
+      (e) => e instanceof RcapError && e.code === 'USAGE' && /^could not use the token in this/.test(e.message),
+    );
+  assert.equal(run('--ca', 'x', '--server', 'other', '--token', 'mine'), 'mine');
+  assert.equal(run('--ca', 'x', '--token-file', 'mine'), undefined);
+  // Another way to the same collector, whose pin is still asked for.
+  assert.equal(run('--server', 'other'), TO.token);
+  assert.equal(run('--ca', 'x', '-w', 'here'), TO.token);
 });
 
 test('help and version look at no stamp; everything else does', () => {

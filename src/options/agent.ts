@@ -9,7 +9,7 @@ import { parse, type Typed } from './parse.ts';
 import { LOOPBACK, refuseProxy } from './proxy.ts';
 import { refuseHostName, refusePin, refuseSource } from './refuse.ts';
 import { showSettings } from './show.ts';
-import type { Command, Option } from './table.ts';
+import { type Command, type Option, variablesOf } from './table.ts';
 import { type Address, formatAddress, MAX_TIMER_MS } from './units.ts';
 
 const CAPTURE = 'What to capture';
@@ -185,6 +185,7 @@ const OPTIONS = [
     value: 'URL',
     secret: true,
     check: refuseProxy,
+    ambient: true,
     env: ['https_proxy', 'HTTPS_PROXY'],
     group: COLLECTOR,
     help: 'connect through this HTTP proxy',
@@ -408,6 +409,10 @@ export function checkAgentFlags(
   const filter = filterOf(meant, typed.words);
   checkTogether(meant, typed.words.length > 0);
   checkPin(meant, stamped?.['pin']?.[0]);
+  if (sends(meant)) {
+    checkToken(meant, stamped?.['pin']?.[0]);
+    checkProxy(meant, environment);
+  }
   if (typed.words.length > 0) {
     meant.texts.set('filter', [filter]);
     meant.origins.set('filter', 'flag');
@@ -536,6 +541,26 @@ function checkPin({ values, origins }: MeantAgent, stamped: string | undefined):
     `could not use the settings in this executable: the collector that packed it has the pin ${stamped}, not ${values.pin}${origins.get('pin') === 'file' ? ' as in the settings file' : ''}`,
     { hint: "don't trust this file, unless the pin is mistyped (compare with 'rcap-collector pin')" },
   );
+}
+
+const sends = ({ values }: MeantAgent): boolean =>
+  values.write === undefined && !values['list-interfaces'] && !values['show-settings'];
+
+/** A token is for the collector that packed it, which its pin proves. Who trusts somebody else brings a token of theirs. */
+function checkToken({ values, origins }: MeantAgent, stamped: string | undefined): void {
+  if (origins.get('token') !== 'stamp' || values.pin === stamped) return;
+  throw usageError(
+    'could not use the token in this executable: it is for the collector with the pin in it, and --ca trusts others',
+    '--token-file FILE with a token of that collector',
+  );
+}
+
+function checkProxy({ values, origins }: MeantAgent, environment: Environment): void {
+  if (values.proxy === undefined || origins.get('proxy') !== 'environment') return;
+  const reason = refuseProxy(values.proxy);
+  if (reason === undefined) return;
+  const variable = variablesOf(AGENT.options.find((o) => o.name === 'proxy')!).find((name) => environment[name]);
+  throw usageError(`could not use '${variable}': ${reason}`, '--proxy none connects without one');
 }
 
 /** What a collector says itself when it packs an agent, or what makes no sense for the next start. */

