@@ -38,16 +38,19 @@ export class Exclusion<S extends Running> implements Attempts {
   }
 
   async attempt(places: Place[]): Promise<void> {
-    this.#retire();
+    // There is one connection at a time: who makes the next has lost the others, and soon their ports are others'.
+    this.#retire(this.#own.verified.filter((place) => place.from !== undefined));
     if (this.#own.attempt(places)) await this.#apply();
   }
   settle(verified: Place[]): void {
     if (this.#own.settle(verified)) void this.#apply();
+    // All that goes to a collector's address and port is hidden: not for longer than we are connected there.
+    if (verified.length > 0) this.#retire(this.#own.verified.filter((place) => !verified.includes(place)));
   }
 
-  /** There is one connection at a time: who makes the next has lost the others. */
-  #retire(): void {
-    const over = this.#own.single.filter((place) => !this.#retiring.has(place));
+  /** Forgets places, a while from now. */
+  #retire(places: readonly Place[]): void {
+    const over = places.filter((place) => !this.#retiring.has(place));
     if (over.length === 0) return;
     for (const place of over) this.#retiring.add(place);
     this.#options.clock.after(LINGER_MS, () => {
