@@ -20,6 +20,7 @@ export interface ExclusionOptions<S extends Running> {
   running: () => S[];
   /** This is what filters there from now on. */
   changed: (where: S, effectiveFilter: string) => void;
+  /** It can't leave out what we connect to next: it must be ended here. */
   failed: (where: S, error: RcapError) => void;
 }
 
@@ -67,7 +68,7 @@ export class Exclusion<S extends Running> implements Attempts {
         changed(where, await source.setExclusion(filter));
       } catch (e) {
         const what = `could not change what is left out of the capture on '${source.label}': ${reasonOf(e)}`;
-        failed(where, new RcapError('FILTER', what, { cause: e }));
+        failed(where, new RcapError('FILTER', what, { hint: 'start it again', cause: e }));
       }
     });
     if (answers.length > 0) await Promise.race([Promise.all(answers), sleep(clock, EXCLUDE_MS)]);

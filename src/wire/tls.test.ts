@@ -12,7 +12,15 @@ import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { RcapError } from '../errors.ts';
 import { temporaryFolder } from '../test/support.ts';
-import { connectOptions, countCertificates, pinOf, pinOfCertificate, TLS_OPTIONS, type Trust, verifyPeer } from './tls.ts';
+import {
+  connectOptions,
+  countCertificates,
+  pinOf,
+  pinOfCertificate,
+  TLS_OPTIONS,
+  type Trust,
+  verifyPeer,
+} from './tls.ts';
 
 interface Certificate {
   pem: string;
