@@ -166,7 +166,8 @@ export class Run {
     };
     if (!upload) return fileSink(write!, events);
     // A file doesn't hold our connection.
-    const dial = tlsDial(upload, this.#plan.read === undefined ? this.#exclusion : undefined);
+    const attempts = this.#plan.read === undefined ? this.#exclusion : undefined;
+    const dial = tlsDial(upload, attempts, (message, hint) => notice('warning', message, hint));
     return uploadSink(upload, this.#plan, spoolBytes, randomBytes(16), { dial, clock: systemClock, random: Math.random }, events); // prettier-ignore
   }
 
