@@ -65,7 +65,35 @@ test("a single connection is left out for a while after it is over: its port may
   assert.equal(exclusion.filter, ownTraffic([single(3), at(B)]));
 });
 
-test('a filter that is refused is told; one that is not answered holds nobody up for long', async () => {
+test('a collector that we left for another is left out for a while only', async () => {
+  const clock = new HandClock();
+  const { exclusion, said } = stage(undefined, clock);
+  const connect = async (address: string, works = true) => {
+    await exclusion.attempt([at(address)]);
+    exclusion.settle(works ? [at(address)] : []);
+    await immediate();
+  };
+  await connect(A);
+  said.length = 0;
+  for (let i = 0; i < 10; i++) {
+    await connect(A, false);
+    clock.turn(60_000);
+  }
+  assert.deepEqual(said, [], 'no change as long as it may come back');
+  await connect(B);
+  clock.turn(59_999);
+  assert.equal(exclusion.filter, ownTraffic([at(A), at(B)]));
+  // Back again before it was forgotten.
+  await connect(A);
+  clock.turn(1);
+  assert.equal(exclusion.filter, ownTraffic([at(A), at(B)]));
+  clock.turn(59_999);
+  assert.equal(exclusion.filter, ownTraffic([at(A)]));
+  clock.turn(1_000_000);
+  assert.equal(exclusion.filter, ownTraffic([at(A)]), 'as long as it lasts');
+});
+
+test('a filter that is refused is told before the connection is made; one that is not answered holds nobody up for long', async () => {
   const { exclusion, said } = stage(() => Promise.reject(new Error('too long')));
   await exclusion.attempt([at(A)]);
   assert.deepEqual(said, ["could not change what is left out of the capture on 'eth0': too long"]);

@@ -20,6 +20,7 @@ export interface ExclusionOptions<S extends Running> {
   running: () => S[];
   /** This is what filters there from now on. */
   changed: (where: S, effectiveFilter: string) => void;
+  /** It can't leave out what we connect to next: it must be ended here. */
   failed: (where: S, error: RcapError) => void;
 }
 
@@ -38,16 +39,19 @@ export class Exclusion<S extends Running> implements Attempts {
   }
 
   async attempt(places: Place[]): Promise<void> {
-    this.#retire();
+    // There is one connection at a time: who makes the next has lost the others, and soon their ports are others'.
+    this.#retire(this.#own.verified.filter((place) => place.from !== undefined));
     if (this.#own.attempt(places)) await this.#apply();
   }
   settle(verified: Place[]): void {
     if (this.#own.settle(verified)) void this.#apply();
+    // All that goes to a collector's address and port is hidden: not for longer than we are connected there.
+    if (verified.length > 0) this.#retire(this.#own.verified.filter((place) => !verified.includes(place)));
   }
 
-  /** There is one connection at a time: who makes the next has lost the others. */
-  #retire(): void {
-    const over = this.#own.single.filter((place) => !this.#retiring.has(place));
+  /** Forgets places, a while from now. */
+  #retire(places: readonly Place[]): void {
+    const over = places.filter((place) => !this.#retiring.has(place));
     if (over.length === 0) return;
     for (const place of over) this.#retiring.add(place);
     this.#options.clock.after(LINGER_MS, () => {
@@ -64,7 +68,7 @@ export class Exclusion<S extends Running> implements Attempts {
         changed(where, await source.setExclusion(filter));
       } catch (e) {
         const what = `could not change what is left out of the capture on '${source.label}': ${reasonOf(e)}`;
-        failed(where, new RcapError('FILTER', what, { cause: e }));
+        failed(where, new RcapError('FILTER', what, { hint: 'start it again', cause: e }));
       }
     });
     if (answers.length > 0) await Promise.race([Promise.all(answers), sleep(clock, EXCLUDE_MS)]);

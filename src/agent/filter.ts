@@ -61,14 +61,17 @@ export class OwnTraffic {
     });
   }
 
-  /** Single connections that were verified: once they are over, their ports are others'. */
-  get single(): Place[] {
-    return [...this.#verified.values()].filter((place) => place.from !== undefined);
+  /** Where collectors were verified. */
+  get verified(): Place[] {
+    return [...this.#verified.values()];
   }
-  /** True as above. */
+  /** Unless one was verified there again since. True as above. */
   forget(places: readonly Place[]): boolean {
     return this.#change(() => {
-      for (const place of places) this.#verified.delete(textOf(place));
+      for (const place of places) {
+        const key = textOf(place);
+        if (this.#verified.get(key) === place) this.#verified.delete(key);
+      }
     });
   }
 

@@ -7,7 +7,7 @@ import type { Route } from '../wire/dial.ts';
 import { type Server, serverText } from '../wire/link.ts';
 import { parseProxy, type Proxy } from '../options/proxy.ts';
 import { bypasses } from '../wire/proxy.ts';
-import type { Trust } from '../wire/tls.ts';
+import { countCertificates, type Trust } from '../wire/tls.ts';
 import type { AgentFlags } from '../options/agent.ts';
 import type { Limits } from './limit.ts';
 
@@ -92,7 +92,25 @@ function sameFile(a: string, b: string): boolean {
 
 function trustOf(flags: AgentFlags): Trust {
   if (flags.pin) return { pin: flags.pin };
-  return flags.ca ? { ca: readText(flags.ca, 'CA file') } : 'system';
+  return flags.ca === undefined ? 'system' : { ca: readCertificates(flags.ca) };
+}
+
+/** A copy that was cut short must be noticed here: it would look like a collector that can't be trusted. */
+function readCertificates(path: string): string {
+  const text = readText(path, 'CA file');
+  const refuse = (why: string, cause?: unknown) =>
+    new RcapError('CERTIFICATE', `could not use CA file '${path}': ${why}`, {
+      hint: "it needs a CA's certificate in PEM form (-----BEGIN CERTIFICATE-----); or use --pin",
+      cause,
+    });
+  let count;
+  try {
+    count = countCertificates(text);
+  } catch (e) {
+    throw refuse('a certificate in it is damaged', e);
+  }
+  if (count === 0) throw refuse('there is no certificate in it');
+  return text;
 }
 
 function tokenOf(flags: AgentFlags): string {

@@ -75,6 +75,8 @@ interface OpenSource {
   /** It is, or never will be. */
   opened: boolean;
   ended: boolean;
+  /** Why we end it, if we do before its time. */
+  failure?: RcapError;
 }
 
 export class Run {
@@ -103,9 +105,11 @@ export class Run {
       // A capture that is to end needs no other filter.
       running: () => (this.#reason ? [] : this.#sources.filter((s) => !s.ended)),
       changed: (where, effectiveFilter) => this.#filterChanged(where, effectiveFilter),
-      // One that ends meanwhile needs it no more.
-      failed: ({ ended }, error) => {
-        if (!ended && !this.#reason) events.trouble(error);
+      // It would capture our connection, send that, and capture what it sends. One that ends anyway needs it no more.
+      failed: (where, error) => {
+        if (where.ended || this.#reason) return;
+        where.failure ??= error;
+        where.source.stop(false);
       },
     });
   }
@@ -162,7 +166,8 @@ export class Run {
     };
     if (!upload) return fileSink(write!, events);
     // A file doesn't hold our connection.
-    const dial = tlsDial(upload, this.#plan.read === undefined ? this.#exclusion : undefined);
+    const attempts = this.#plan.read === undefined ? this.#exclusion : undefined;
+    const dial = tlsDial(upload, attempts, (message, hint) => notice('warning', message, hint));
     return uploadSink(upload, this.#plan, spoolBytes, randomBytes(16), { dial, clock: systemClock, random: Math.random }, events); // prettier-ignore
   }
 
@@ -226,7 +231,7 @@ export class Run {
       block: (id, block) => this.#block(captures.get(id)!, block),
       end: (error) => {
         this.#opened(entry);
-        this.#ended(entry, error);
+        this.#ended(entry, error ?? entry.failure);
       },
     });
     const entry: OpenSource = { source, captures, opened: false, ended: false };

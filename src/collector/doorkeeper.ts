@@ -36,6 +36,8 @@ export class Doorkeeper {
   readonly #visitors = new Map<string, Visitor>();
   readonly #all: Allowance;
   #unsaid = 0;
+  /** Addresses of which something is unsaid were forgotten: how many, and who came most often, isn't known. */
+  #forgot = false;
 
   constructor(clock: Clock, log: (line: string) => void) {
     this.#clock = clock;
@@ -61,16 +63,24 @@ export class Doorkeeper {
     const visitor = this.#visitors.get(network) ?? { left: BURST, atMs: this.#clock.now(), unsaid: 0 };
     this.#visitors.delete(network);
     this.#visitors.set(network, visitor);
-    if (this.#visitors.size > MAX_VISITORS) this.#visitors.delete(this.#visitors.keys().next().value!);
+    if (this.#visitors.size > MAX_VISITORS) this.#forgetOne();
     return visitor;
+  }
+
+  #forgetOne(): void {
+    const [network, { unsaid }] = this.#visitors.entries().next().value!;
+    this.#visitors.delete(network);
+    this.#forgot ||= unsaid > 0;
   }
 
   #sumUp(): void {
     const unsaid = [...this.#visitors].filter(([, v]) => v.unsaid > 0).toSorted(([, a], [, b]) => b.unsaid - a.unsaid);
     const times = `${this.#unsaid} more time${this.#unsaid === 1 ? '' : 's'} in the last ${SUMMARY_MS / 1000} s`;
-    const from = `from ${unsaid.length} address${unsaid.length === 1 ? '' : 'es'}, most often ${unsaid[0]?.[0]}`;
+    const addresses = `${unsaid.length} address${unsaid.length === 1 ? '' : 'es'}`;
+    const from = this.#forgot ? `from at least ${addresses}` : `from ${addresses}, most often ${unsaid[0]![0]}`;
     this.#log(`turned away ${times}, ${from}`);
     this.#unsaid = 0;
+    this.#forgot = false;
     for (const [, visitor] of unsaid) visitor.unsaid = 0;
   }
 }

@@ -3,7 +3,7 @@
  * two programs: `<id>.json` when it is made, `<id>.use` by the collector that runs, `<id>.revoked` when it is revoked.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { reasonOf, RcapError } from '../errors.ts';
 import { createStateFile, makeStateFolder } from './disk.ts';
@@ -47,6 +47,8 @@ const KEPT_RUNS = 1000;
 
 export class Tokens {
   readonly #folder: string;
+  /** Of tokens that were admitted: their files are never rewritten. */
+  readonly #expires = new Map<string, string | null>();
 
   constructor(stateFolder: string) {
     this.#folder = join(stateFolder, 'tokens');
@@ -139,22 +141,20 @@ export class Tokens {
         host: use.host || folder,
         runs: [...use.runs, run].slice(-Math.max(KEPT_RUNS, stored.uses ?? 0)),
       });
+    this.#expires.set(id, stored.expires);
     return id;
   }
 
   /**
-   * How a token that was admitted stands by now. Valid where the disk doesn't say: it was, and trouble with the disk must not
-   * end connections.
+   * How a token that was admitted stands by now. Asked for each connection every few seconds: two looks at the folder, and no
+   * file is read. What its file said when it was admitted goes on being true if the file is damaged since: that and other
+   * trouble with the disk must not end connections, and revoking goes on to work.
    */
   standing(id: string): 'valid' | 'expired' | 'revoked' {
-    try {
-      // Whoever removes a token's file wants its end.
-      if (!this.#stored(id)) return 'revoked';
-      const { state } = this.#state(id);
-      return state === 'revoked' || state === 'expired' ? state : 'valid';
-    } catch {
-      return 'valid';
-    }
+    if (this.#revoked(id)) return 'revoked';
+    // Whoever removes a token's file wants its end, too.
+    if (this.#missing(`${id}.json`)) return 'revoked';
+    return isOver(this.#expires.get(id) ?? null) ? 'expired' : 'valid';
   }
 
   /** One damaged file must not hide the other tokens. */
@@ -169,14 +169,27 @@ export class Tokens {
   #state(id: string): TokenState {
     const { secretSha256: _, ...stored } = this.#stored(id)!;
     const used = this.#used(id).runs.length;
-    const state = existsSync(join(this.#folder, `${id}.revoked`))
+    const state = this.#revoked(id)
       ? 'revoked'
-      : stored.expires !== null && Date.parse(stored.expires) <= Date.now()
+      : isOver(stored.expires)
         ? 'expired'
         : stored.uses !== null && used >= stored.uses
           ? 'used up'
           : 'valid';
     return { id, ...stored, used, state };
+  }
+
+  #revoked(id: string): boolean {
+    return existsSync(join(this.#folder, `${id}.revoked`));
+  }
+
+  /** For sure: not where the disk doesn't say. */
+  #missing(name: string): boolean {
+    try {
+      return statSync(join(this.#folder, name), { throwIfNoEntry: false }) === undefined;
+    } catch {
+      return false;
+    }
   }
 
   #stored(id: string): Stored | undefined {
@@ -210,6 +223,7 @@ export class Tokens {
   }
 }
 
+const isOver = (expires: string | null): boolean => expires !== null && Date.parse(expires) <= Date.now();
 const damaged = (name: string) => new RcapError('STATE', `could not read '${name}': it is damaged`);
 const TYPE_IT = "give it with --token, --token-file or RCAP_TOKEN; 'rcap-collector token new' there makes one";
 const sha256 = (text: string) => createHash('sha256').update(text).digest();

@@ -104,6 +104,7 @@ describe('through a proxy', { skip, timeout: 600_000 }, () => {
     const args = ['--server', '10.78.0.2:443', '--proxy', '127.0.0.1:3128', '-i', 'any', '--host-name', 'same'];
     const a = start(t, gateway.prefix, {}, ...args);
     await a.says(/listening on any/);
+    assert.match(a.stderr, /warning: proxy '127\.0\.0\.1:3128' runs on this host.*\n.*'not host UPSTREAM'/);
     await probe(t, gateway.prefix, '127.0.0.1');
     await sleep(2500);
     a.kill('SIGINT');

@@ -51,7 +51,10 @@ interface Try {
   attempts: Attempts | undefined;
   signal: AbortSignal;
   ports: Ports;
+  warn: Warn;
 }
+/** Of something that a user should know of; the connection is made. */
+export type Warn = (message: string, hint: string) => void;
 /** The port of ours for the next connection through a proxy: the same until there was one, so that filters stay as they are. */
 interface Ports {
   next: number;
@@ -64,11 +67,16 @@ interface Way {
 }
 
 /** Names are looked up at each try, and all addresses, IPv6 and IPv4, are tried. A proxy looks the server's name up. */
-export function tlsDial(route: Route, attempts?: Attempts): Dial {
+export function tlsDial(route: Route, attempts?: Attempts, warn: Warn = () => {}): Dial {
   const ports = { next: newPort() };
+  const warned = new Set<string>();
+  const warnOnce: Warn = (message, hint) => {
+    if (!warned.has(message)) warn(message, hint);
+    warned.add(message);
+  };
   return async (server, events, signal) => {
     const proxy = route.proxyFor?.(server);
-    const what: Try = { server, proxy, source: route.source, attempts, signal, ports };
+    const what: Try = { server, proxy, source: route.source, attempts, signal, ports, warn: warnOnce };
     let verified: Place[] = [];
     try {
       const { socket, places } = await (proxy ? through(proxy, what) : straight(what));
@@ -99,7 +107,7 @@ async function straight({ server, source, attempts, signal }: Try): Promise<Way>
  * A proxy carries others' connections, too, and those stay visible: only ours is left out of the captures, by our port, which
  * is chosen here before there is a connection.
  */
-async function through(proxy: Proxy, { server, source, attempts, signal: whole, ports }: Try): Promise<Way> {
+async function through(proxy: Proxy, { server, source, attempts, signal: whole, ports, warn }: Try): Promise<Way> {
   const { port } = proxy;
   const late = new AbortController();
   const timer = setTimeout(
@@ -110,7 +118,7 @@ async function through(proxy: Proxy, { server, source, attempts, signal: whole, 
   try {
     const addresses = await unless(signal, addressesOf(proxy, source));
     if (addresses.length === 0) throw wrongFamily(serverText(proxy), source!);
-    const beyond = attempts && addresses.some(isHere) ? await unless(signal, behindOwn(proxy, server)) : [];
+    const beyond = attempts && addresses.some(isHere) ? await unless(signal, behindOwn(proxy, server, warn)) : [];
     for (let left = PORTS_TRIED; ; left--) {
       const from = { address: source, port: ports.next };
       const places = addresses.map((address) => ({ address, port, from }));
@@ -150,17 +158,24 @@ function isHere(address: string): boolean {
 
 /**
  * A proxy on this host sends what we send once more: that would be captured, sent, and captured again, for ever. So here, and
- * only here, the server's name is looked up although a proxy is used.
+ * only here, the server's name is looked up although a proxy is used. Whether it goes there at all, or to another proxy, can't
+ * be known here.
  */
-async function behindOwn(proxy: Proxy, server: Server): Promise<Place[]> {
+async function behindOwn(proxy: Proxy, server: Server, warn: Warn): Promise<Place[]> {
+  const name = serverText(server);
+  let addresses;
   try {
-    const { port } = server;
-    return (await addressesOf(server, undefined)).map((address) => ({ address, port }));
+    addresses = await addressesOf(server, undefined);
   } catch (cause) {
     const why = `it runs on this host, and where it connects to can't be left out of the capture: '${server.host}' can't be looked up here`;
-    throw proxyError(proxy, why, "use the collector's address in --server", cause);
+    throw proxyError(proxy, why, `use the collector's address in --server; ${UPSTREAM}`, cause);
   }
+  const straight = `what it sends is left out of the captures only if it connects to '${name}' by itself`;
+  warn(`proxy '${serverText(proxy)}' runs on this host: ${straight}`, UPSTREAM);
+  return addresses.map((address) => ({ address, port: server.port }));
 }
+const UPSTREAM =
+  "if it goes on through another proxy, add the filter 'not host UPSTREAM', that proxy's address: else all that is sent is captured and sent again";
 
 /** The work's outcome, or the signal's reason if that comes first. */
 function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {

@@ -12,17 +12,21 @@ const FILES = [
   '/etc/ssl/cert.pem', // Alpine
 ];
 
+const HAS_ONE = /^-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/m;
+
 /**
+ * A list, which is empty where there are none: that trusts nobody, while no list would mean those that Node brings along.
  * Of macOS and Windows their stores; of Linux that file. Not as OpenSSL and Node find it: they let variables (SSL_CERT_FILE,
  * NODE_USE_SYSTEM_CA, …) put others in its place.
  */
-export function systemCas(): string | string[] {
+export function systemCas(): string[] {
   if (process.platform !== 'linux') return getCACertificates('system');
   for (const file of FILES) {
     try {
       const certificates = readFileSync(file, 'utf8');
+      if (!HAS_ONE.test(certificates)) continue;
       touch('read', file, "the system's CAs");
-      return certificates;
+      return [certificates];
     } catch {
       // of another distribution
     }

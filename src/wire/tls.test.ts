@@ -1,14 +1,26 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test, type TestContext } from 'node:test';
 import * as tls from 'node:tls';
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { RcapError } from '../errors.ts';
-import { connectOptions, pinOf, pinOfCertificate, TLS_OPTIONS, type Trust, verifyPeer } from './tls.ts';
+import { temporaryFolder } from '../test/support.ts';
+import {
+  connectOptions,
+  countCertificates,
+  pinOf,
+  pinOfCertificate,
+  TLS_OPTIONS,
+  type Trust,
+  verifyPeer,
+} from './tls.ts';
 
 interface Certificate {
   pem: string;
@@ -227,4 +239,34 @@ test('an agent that speaks TLS 1.2 only is refused', async (t) => {
   });
   t.after(() => socket.destroy());
   await assert.rejects(once(socket, 'secureConnect'));
+});
+
+test('an empty CA trusts nobody, whatever CAs the environment adds to those that Node brings along', async (t) => {
+  const planted = join(temporaryFolder(t), 'planted.pem');
+  writeFileSync(planted, authority.pem);
+  const port = await serve(t, await certificate({ issuer: authority }));
+  const script = `
+    import { connect } from 'node:tls';
+    import { connectOptions } from '${new URL('tls.ts', import.meta.url).href}';
+    const cas = [undefined, connectOptions('127.0.0.1', { ca: '' }).ca, connectOptions('127.0.0.1', { pin: '' }).ca, []];
+    for (const ca of cas) {
+      const socket = connect({ host: '127.0.0.1', port: ${port}, ca, rejectUnauthorized: false });
+      await new Promise((resolve) => socket.on('secureConnect', resolve));
+      console.log(socket.authorized);
+      socket.destroy();
+    }`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: planted },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  assert.deepEqual((await text(child.stdout)).trim().split('\n'), ['true', 'false', 'false', 'false']);
+});
+
+test('certificates are counted, and none is damaged', () => {
+  assert.equal(countCertificates(''), 0);
+  assert.equal(countCertificates(own.key), 0);
+  assert.equal(countCertificates(`comment\n${own.pem}\n# another\r\n${authority.pem}`), 2);
+  for (const cut of [60, own.pem.length / 2, own.pem.length - 20]) {
+    assert.throws(() => countCertificates(`${authority.pem}\n${own.pem.slice(0, cut)}`), String(cut));
+  }
 });

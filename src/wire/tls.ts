@@ -26,7 +26,8 @@ export function connectOptions(host: string, trust: Trust): tls.ConnectionOption
     ...TLS_OPTIONS,
     host,
     ...(isName(host) ? { servername: host } : {}),
-    ca: trust === 'system' ? systemCas() : 'ca' in trust ? trust.ca : [],
+    // Always a list, if need be an empty one, which trusts nobody: Node takes '' and undefined for its own CAs.
+    ca: trust === 'system' ? systemCas() : 'ca' in trust ? [trust.ca] : [],
     // Decided by verifyPeer, before a byte is sent: only so can a refusal show the pin that was seen.
     rejectUnauthorized: false,
   };
@@ -95,6 +96,13 @@ const WORDS: Record<string, string> = {
   CERT_NOT_YET_VALID: 'its certificate is not valid yet (or the clock here is wrong)',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 };
+
+/** How many certificates a text in PEM form holds. Throws when one of them is damaged. */
+export function countCertificates(pem: string): number {
+  const [, ...behind] = pem.split(/^-----BEGIN CERTIFICATE-----/m);
+  for (const rest of behind) new X509Certificate(`-----BEGIN CERTIFICATE-----${rest}`);
+  return behind.length;
+}
 
 /** The public key's pin of a certificate in PEM form. */
 export const pinOfCertificate = (pem: string | Buffer): string => pinOf(new X509Certificate(pem).publicKey);

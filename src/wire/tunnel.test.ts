@@ -123,13 +123,15 @@ test('our end is told before there is a connection; a port that is taken is left
     settle: (places) => settled.push(places),
   };
   // The proxy is on this host: so the server must be known here, too.
-  await refused(dial(p.port, { attempts }), /runs on this host.*'ir\.invalid' can't be looked up here/, /address/);
+  await refused(dial(p.port, { attempts }), /runs on this host.*'ir\.invalid' can't be looked up here/, /address.*'not host UPSTREAM'/); // prettier-ignore
   assert.deepEqual([told.length, settled.splice(0)], [0, [[]]]);
   const proxyFor = () => parseProxy(`127.0.0.1:${p.port}`);
-  const link = await tlsDial({ trust: { pin: ours.pin }, proxyFor }, attempts)(
-    { host: '192.0.2.9', port: 9000 },
-    nobody,
-    never,
+  const warned: string[][] = [];
+  const dialled = tlsDial({ trust: { pin: ours.pin }, proxyFor }, attempts, (...words) => warned.push(words));
+  const link = await dialled({ host: '192.0.2.9', port: 9000 }, nobody, never);
+  assert.match(
+    warned[0]!.join(),
+    /runs on this host.*if it connects to '192\.0\.2\.9:9000' by itself.*'not host UPSTREAM'/,
   );
   const [[places, connections]] = told as [(typeof told)[0]];
   assert.equal(connections, 0);
