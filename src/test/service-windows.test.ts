@@ -144,6 +144,25 @@ describe('the agent as a service of Windows', { skip }, () => {
     }
   });
 
+  test('stop waits for the end also when somebody else has stopped it before', async (t) => {
+    assert.equal((await install('--name', 'slow', '--stop-within', '6s')).code, 0);
+    await listening(1, 'slow');
+    const [command, ...prefix] = here.prefix;
+    const link = (state: string) => execFileSync(command!, [...prefix, 'ip', 'link', 'set', 'lo', state]);
+    // What it has can't be delivered.
+    link('down');
+    t.after(() => link('up'));
+    send(10);
+    const other = wine.program(t, 'net', ['stop', 'slow']);
+    await until('its signal', () => /giving up|not yet acknowledged/.test(log('slow')));
+    const stop = await agent('stop', '--name', 'slow');
+    assert.equal(stop.code, 0, stop.stderr);
+    assert.match((await agent('status', '--name', 'slow')).stdout, /^slow: not running\nexit code 3\n/);
+    await other.end();
+    link('up');
+    assert.equal((await agent('uninstall', '--name', 'slow')).code, 0);
+  });
+
   test('its own exit code is said', async () => {
     const settings = join(folder(), 'settings.json');
     const before = readFileSync(settings);

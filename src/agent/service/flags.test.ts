@@ -91,3 +91,10 @@ test('token and CA are read, and no secret is shown', (t) => {
   assert.equal(files.ca, 'certificates');
   assert.throws(() => installed('--server a --ca /no/such/file'), /could not read CA file '\/no\/such\/file': no such/);
 });
+
+test('the folder of the spool is the one that was meant where the service was installed', () => {
+  const { files } = installed(
+    '--server a --pin sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= --token rcap_x --spool-dir spool',
+  );
+  assert.equal((JSON.parse(files.settings) as Record<string, unknown>)['spool-dir'], join(process.cwd(), 'spool'));
+});
