@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { request, type RequestOptions } from 'node:https';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { connect } from 'node:tls';
@@ -124,7 +124,7 @@ const silent = async (t: TestContext, port: number, tls: boolean) => {
   const socket = tls ? connect({ ...to, rejectUnauthorized: false }) : connectTcp(to);
   socket.on('error', () => {});
   socket.resume();
-  cleanUp(t, () => socket.destroy());
+  cleanUp(t, () => void socket.destroy());
   await once(socket, tls ? 'secureConnect' : 'connect');
   return socket;
 };
@@ -148,7 +148,7 @@ test('connections that say nothing keep nobody out, and nobody ends a transfer',
   const at = await port();
   const slow = request({ host: '127.0.0.1', port: at, path, rejectUnauthorized: false, agent: false }).end();
   const [response] = (await once(slow, 'response')) as [import('node:http').IncomingMessage];
-  const sockets = [];
+  const sockets: Socket[] = [];
   for (let n = 0; n < 150; n++) sockets.push(await silent(t, at, n < 10));
   assert.equal((await ask(at, other)).status, 200);
   for (const n of [0, 9, 10]) await until('the oldest are gone', () => sockets[n]!.destroyed || undefined);

@@ -151,7 +151,7 @@ export class Downloads {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { log, turnAway } = this.#options;
+    const { log } = this.#options;
     const { socket } = request;
     // Thousands may come in one go: nobody asks twice who means well.
     if (this.#asked.has(socket)) {
@@ -165,7 +165,7 @@ export class Downloads {
       const wanted =
         request.method === 'GET' || request.method === 'HEAD' ? this.#wanted(request.url ?? '') : 'no link';
       if (typeof wanted === 'string') {
-        turnAway(peer, `links: refused ${peer}: ${wanted}`);
+        this.#options.turnAway(peer, `links: refused ${peer}: ${wanted}`);
         response.writeHead(404, { 'Content-Length': 0 }).end();
         return;
       }

@@ -137,7 +137,7 @@ test('one byte changed anywhere in a stamp is an error', () => {
 test('a stamp that is cut short, or that something follows, is an error', () => {
   const file = stamped(elf(), Buffer.alloc(300, 7));
   for (let at = 516; at < file.length; at++) assert.throws(() => readStamp(tailOf(file.subarray(0, at))), isStampError);
-  for (const more of [1, 8, 40_000, TAIL_BYTES - 344])
+  for (const more of [1, 8, 40_000, 1_000_000])
     assert.throws(() => readStamp(tailOf(Buffer.concat([file, Buffer.alloc(more)]))), isStampError);
 });
 

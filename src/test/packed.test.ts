@@ -236,6 +236,15 @@ describe('packed agents', { skip }, () => {
     assert.throws(() => inFolder('osslsigncode', 'verify', '-CAfile', 'ca.pem', '-in', 'rcap-agent.exe'));
     writeFileSync(made, Buffer.concat([signed, Buffer.alloc(64)]));
     assert.throws(() => inFolder('osslsigncode', 'verify', '-CAfile', 'ca.pem', '-in', 'rcap-agent.exe'));
+
+    // The other way round: a signature behind the settings, which must not make an agent that has none.
+    mkdirSync(join(folder, 'unsigned'));
+    const name = 'rcap-agent-win-x64.exe';
+    inFolder('osslsigncode', 'remove-signature', '-in', name, '-out', join('unsigned', name));
+    await packed(t, [...args.slice(0, -1), 'unsigned', '-o', 'first.exe'], folder);
+    const signer = ['-certs', 'leaf.pem', '-key', 'leaf.key', '-h', 'sha256'];
+    inFolder('osslsigncode', 'sign', ...signer, '-in', 'first.exe', '-out', 'then.exe');
+    assert.throws(() => stampOf(readFileSync(join(folder, 'then.exe'))), /they were changed/);
   });
 
   const noHost = lacksRoot || lacks('ip', 'curl', 'python3');
