@@ -99,4 +99,43 @@ describe('when the collector is gone', { skip: lacksRoot || lacksAddon }, () => 
     run.giveUp();
     await end;
   });
+
+  test('a capture that can not leave our next connection out ends, with an error, before it captures that', async (t) => {
+    const [first, second] = [await Collector.start(t), await Collector.start(t, { listen: '127.0.0.2:0' })];
+    const server = `127.0.0.2:${second.port}`;
+    const words = ['-i', 'lo', ...first.address, '--server', server, '--token', await first.token('--host', '*')];
+    const flags = readAgentFlags(words, {});
+    assert.ok(flags.command === 'run');
+    const addon = loadAddon();
+    const changes: string[] = [];
+    const open: typeof addon.open = (...options) => {
+      const session = addon.open(...options);
+      return {
+        stats: () => session.stats(),
+        stop: (drain) => session.stop(drain),
+        setExclusion(filter) {
+          changes.push(filter);
+          return Promise.reject(new Error('no memory'));
+        },
+      } as typeof session;
+    };
+    let listens = false;
+    const troubles: string[] = [];
+    const run = new Run(makePlan(flags), { ...addon, open }, {
+      listening: () => (listens = true),
+      opened() {},
+      progress() {},
+      trouble: (e) => troubles.push(e.message),
+      notice() {},
+    }); // prettier-ignore
+    const end = run.run();
+    await until('a capture', () => listens);
+    first.kill('SIGKILL');
+    const message = "could not change what is left out of the capture on 'lo': no memory";
+    await until('the error', () => troubles.includes(message));
+    assert.ok(changes[0]!.includes('127.0.0.2'));
+    run.giveUp();
+    const { errors, captures } = await end;
+    assert.deepEqual([errors.map((e) => e.message), captures.map((c) => c.ending)], [[message], [true]]);
+  });
 });

@@ -7,6 +7,7 @@ import { RcapError } from '../errors.ts';
 import { rcap } from '../wire/messages.js';
 import { readInto } from '../wire/read-into.ts';
 import { TLS_OPTIONS } from '../wire/tls.ts';
+import { networkOf } from './doorkeeper.ts';
 import { Intake, type IntakeHost } from './intake.ts';
 
 const { Code } = rcap.v1.Refusal;
@@ -17,6 +18,8 @@ const TICK_MS = 250;
 const SPARE = 64;
 /** Who hasn't said Hello for so long must go when somebody else needs the place, ms. */
 const EVICT_MS = 500;
+/** Of the strangers that came first, so many are looked at for one to go. */
+const EVICT_SEARCH = 64;
 /** A peer that doesn't read its Refusal is cut off after this. */
 const LINGER_MS = 1000;
 /** Acknowledgements that a peer may leave unread, beside what the kernel holds. */
@@ -33,6 +36,7 @@ export interface ServerOptions {
 
 interface Visit {
   sinceMs: number;
+  network: string;
   /** Once there is TLS. */
   intake?: Intake;
 }
@@ -41,8 +45,10 @@ export class CollectorServer {
   readonly #intakes = new Map<Intake, TLSSocket>();
   /** Intakes whose connection is over, but whose files aren't published yet. */
   readonly #finishing = new Set<Promise<void>>();
-  /** All connections, the oldest first. */
-  readonly #sockets = new Map<Socket, Visit>();
+  readonly #sockets = new Set<Socket>();
+  /** Those whose token wasn't accepted yet, the oldest first; and how many a network has. */
+  readonly #strangers = new Map<Socket, Visit>();
+  readonly #crowds = new Map<string, number>();
   readonly #server: Server;
   readonly #host: IntakeHost;
   readonly #options: ServerOptions;
@@ -89,18 +95,21 @@ export class CollectorServer {
     });
     await Promise.all(ends);
     await Promise.all(this.#finishing);
-    for (const s of this.#sockets.keys()) s.destroy();
+    for (const s of this.#sockets) s.destroy();
   }
 
   #accepted(raw: Socket): void {
-    if (this.#sockets.size >= this.#options.maxConnections + SPARE && !this.#evict()) {
+    const network = networkOf(raw.remoteAddress ?? '');
+    if (this.#sockets.size >= this.#options.maxConnections + SPARE && !this.#evict(network)) {
       raw.destroy();
       return;
     }
-    const visit: Visit = { sinceMs: this.#host.clock.now() };
+    const visit: Visit = { sinceMs: this.#host.clock.now(), network };
     const peer = `${raw.remoteAddress ?? '?'}:${raw.remotePort ?? '?'}`;
     const socket = new TLSSocket(raw, { isServer: true, secureContext: this.#secureContext });
-    this.#sockets.set(raw, visit);
+    this.#sockets.add(raw);
+    this.#strangers.set(raw, visit);
+    this.#crowds.set(network, this.#crowd(network) + 1);
     const late = setTimeout(() => {
       if (!visit.intake) socket.destroy();
       else if (!visit.intake.host) visit.intake.refuse(Code.LIMIT, `no Hello within ${HELLO_MS / 1000} s`);
@@ -114,29 +123,50 @@ export class CollectorServer {
     socket.on('_tlsError', failed);
     socket.on('secure', () => {
       if (this.#stopping) socket.destroy();
-      else this.#serve(socket, peer, visit);
+      else this.#serve(raw, socket, peer, visit);
     });
     raw.on('close', () => {
       clearTimeout(late);
       this.#sockets.delete(raw);
+      this.#noStranger(raw);
       socket.destroy();
       if (visit.intake) this.#finish(visit.intake);
     });
   }
 
-  /** Strangers must not keep out who has a token: the one that waits the longest goes. False: nobody could. */
-  #evict(): boolean {
+  /**
+   * Strangers must not keep out who has a token: for one from this network the one goes that waits the longest, once it has
+   * waited for a while; at once if more of its network are about than of this one. False: nobody could.
+   */
+  #evict(network: string): boolean {
     const before = this.#host.clock.now() - EVICT_MS;
-    for (const [socket, { sinceMs, intake }] of this.#sockets) {
-      if (sinceMs > before) return false;
-      if (intake?.host || socket.destroyed) continue;
+    let searched = 0;
+    for (const [socket, visit] of this.#strangers) {
+      if (searched++ === EVICT_SEARCH) return false;
+      if (socket.destroyed) continue;
+      if (visit.sinceMs > before && this.#crowd(visit.network) <= this.#crowd(network) + 1) continue;
+      this.#noStranger(socket);
       socket.destroy();
       return true;
     }
     return false;
   }
 
-  #serve(socket: TLSSocket, peer: string, visit: Visit): void {
+  #crowd(network: string): number {
+    return this.#crowds.get(network) ?? 0;
+  }
+
+  /** Its token was accepted, or it left. */
+  #noStranger(socket: Socket): void {
+    const visit = this.#strangers.get(socket);
+    if (!visit) return;
+    this.#strangers.delete(socket);
+    const crowd = this.#crowd(visit.network) - 1;
+    if (crowd > 0) this.#crowds.set(visit.network, crowd);
+    else this.#crowds.delete(visit.network);
+  }
+
+  #serve(raw: Socket, socket: TLSSocket, peer: string, visit: Visit): void {
     const intake = (visit.intake = new Intake(this.#host, {
       peer,
       send: (bytes) => {
@@ -151,7 +181,11 @@ export class CollectorServer {
         setTimeout(() => socket.destroy(), LINGER_MS).unref();
       },
     }));
-    const onBytes = (bytes: Uint8Array) => intake.push(bytes);
+    const onBytes = (bytes: Uint8Array) => {
+      const all = intake.push(bytes);
+      if (intake.host) this.#noStranger(raw);
+      return all;
+    };
     if (!readInto(socket, onBytes)) {
       socket.on('data', (chunk) => {
         if (!onBytes(chunk)) socket.pause();
@@ -159,7 +193,7 @@ export class CollectorServer {
     }
     socket.resume();
     this.#intakes.set(intake, socket);
-    if (this.#intakes.size > this.#options.maxConnections && !this.#evict()) {
+    if (this.#intakes.size > this.#options.maxConnections && !this.#evict(visit.network)) {
       intake.refuse(
         Code.LIMIT,
         `more than ${this.#options.maxConnections} connections`,

@@ -213,4 +213,24 @@ describe('a token in the wrong hands', { skip: lacks('capinfos'), timeout: 600_0
     for (const p of [kept, honest, another]) p.end();
     assert.ok(plain.length === 100 && quiet.length === 2);
   });
+
+  it('one address that opens connections faster than they are given up keeps out nobody at another', async (t) => {
+    const own = await Collector.start(t, { flags: ['--max-connections', '3'] });
+    const token = await own.token('--host', '*');
+    const kept = await Peer.greeted(t, own.port, token, 'kept');
+    const flood = (from: string) =>
+      Promise.all(
+        Array.from({ length: 200 }, async () => {
+          const socket = connect({ port: own.port, host: '127.0.0.1', localAddress: from }).on('error', () => {});
+          t.after(() => void socket.destroy());
+          await once(socket, 'connect');
+        }),
+      );
+    for (let round = 0; round < 5; round++) {
+      await flood('127.0.0.2');
+      (await Peer.greeted(t, own.port, token, `honest ${round}`)).end();
+    }
+    assert.ok(!kept.closed);
+    kept.end();
+  });
 });
