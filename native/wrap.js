@@ -55,7 +55,7 @@ function services(system) {
       system.report(
         whole('state', state, 1, 7),
         whole('exitCode', exitCode, 0, 255),
-        whole('waitMs', waitMs, 0, 0x7fffffff),
+        whole('waitMs', waitMs, 0, 0xffffffff),
       ),
   };
 }
