@@ -39,7 +39,20 @@ export class Machine {
   /** What is in `given` is at /given there. */
   static async boot(t: Cleaner, network: Namespace, given: string): Promise<Machine> {
     const folder = temporaryFolder(t);
-    const words = ['--mount', 'sh', '-c', BOOT, 'boot', folder, given];
+    // With the first process of a PID namespace the kernel ends all others: nothing of the machine outlives the test.
+    const words = [
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+      'sh',
+      '-c',
+      BOOT,
+      'boot',
+      folder,
+      given,
+    ];
     // Not `ip netns exec`: it hides the control groups.
     const prefix = ['nsenter', `--net=/run/netns/${network.name}`];
     const machine = new Machine(t, new Program(t, 'unshare', words, { prefix }));
@@ -84,7 +97,8 @@ export class Machine {
     return leader;
   }
   #leaders(): number[] {
-    return childrenOf(this.#shell.pid).flatMap(childrenOf);
+    // unshare, the shell, nspawn, and that one's child
+    return childrenOf(this.#shell.pid).flatMap(childrenOf).flatMap(childrenOf);
   }
 }
 
