@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { RcapError } from '../errors.ts';
 import { fuzz } from '../test/fuzz.ts';
-import { temporaryFolder } from '../test/support.ts';
+import { temporaryFolder, until } from '../test/support.ts';
 import { type TokenOptions, Tokens } from './tokens.ts';
 
 const run = (n: number) => n.toString(16).padStart(32, '0');
@@ -114,7 +114,7 @@ test('how an admitted token stands: revoked and removed are the end of it, damag
     tokens.admit(token, 'web01', run(1));
     return token;
   };
-  const [revoked, removed, hurt, expired, used] = [admitted(), admitted(), admitted(), admitted({ expiresMs: 1000 }), admitted({ uses: 1 })]; // prettier-ignore
+  const [revoked, removed, hurt, expired, used] = [admitted(), admitted(), admitted(), admitted({ expiresMs: 2000 }), admitted({ uses: 1 })]; // prettier-ignore
   const standing = () => [revoked, removed, hurt, expired, used].map((token) => tokens.standing(idOf(token)));
   assert.deepEqual(standing().slice(0, 3), ['valid', 'valid', 'valid']);
   for (const token of [revoked, hurt, expired]) {
@@ -124,7 +124,7 @@ test('how an admitted token stands: revoked and removed are the end of it, damag
   rmSync(file(removed));
   // As another process does it.
   new Tokens(state).revoke(idOf(revoked));
-  await sleep(1010);
+  await until('the end of one', () => tokens.standing(idOf(expired)) === 'expired');
   assert.deepEqual(standing(), ['revoked', 'revoked', 'valid', 'expired', 'valid']);
   tokens.revoke(idOf(hurt));
   assert.equal(tokens.standing(idOf(hurt)), 'revoked');

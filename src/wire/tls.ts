@@ -100,8 +100,7 @@ const WORDS: Record<string, string> = {
 /** How many certificates a text in PEM form holds. Throws when one of them is damaged. */
 export function countCertificates(pem: string): number {
   const [, ...behind] = pem.split(/^-----BEGIN CERTIFICATE-----/m);
-  for (const rest of behind) new X509Certificate(`-----BEGIN CERTIFICATE-----${rest}`);
-  return behind.length;
+  return behind.map((rest) => new X509Certificate(`-----BEGIN CERTIFICATE-----${rest}`)).length;
 }
 
 /** The public key's pin of a certificate in PEM form. */
