@@ -5,6 +5,7 @@
 
 export type How =
   | 'read' // a file
+  | 'may have read' // a file, which happens in some runs only, and without a trace in this process
   | 'written' // a file, made or overwritten
   | 'made' // a folder
   | 'made and removed' // a file, by a name that it had for moments

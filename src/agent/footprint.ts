@@ -28,11 +28,12 @@ const BY_ITSELF: Record<string, string> = {
   '/proc/self/maps': 'V8 and this list: what is in memory',
   '/proc/self/cgroup': 'Node: how much memory there is',
   '/proc/meminfo': 'Node: how much memory there is',
-  '/sys/devices/system/cpu/online': 'C library: how many processors there are',
   '/etc/resolv.conf': 'resolver',
   '/etc/nsswitch.conf': 'resolver',
   '/etc/localtime': 'C library: the time zone',
 };
+/** Only when more threads than it expected want memory at the same moment. */
+const BY_CHANCE = ['/sys/devices/system/cpu/online', 'C library: how many processors there are'];
 /** And for a connection or a pipe, or a name. */
 const BY_STREAM: Record<string, string> = { '/dev/null': 'Node: a descriptor in reserve' };
 const BY_LOOKUP: Record<string, string> = { '/etc/host.conf': 'resolver', '/etc/hosts': 'resolver' };
@@ -68,12 +69,13 @@ export function footprint(before: Privileges | undefined, after: Privileges | un
   const extra = process.env['NODE_EXTRA_CA_CERTS'];
   const named = extra !== undefined && existsSync(extra) ? [[extra, 'Node, as NODE_EXTRA_CA_CERTS says; it changes nothing here']] : []; // prettier-ignore
   const unknown = sea.isSea() ? UNKNOWN : [...UNKNOWN, "not listed: the program's own source, which isn't packaged"];
-  const bySystem = [...mapped(), ...fixed, ...memory, ...named, ...terminal()].map(([target, why]): Touch => ({
-    how: 'read',
-    target: target!,
-    why: why!,
-    times: 1,
-  }));
+  const once =
+    (how: How) =>
+    ([target, why]: string[]): Touch => ({ how, target: target!, why: why!, times: 1 });
+  const bySystem = [
+    ...[...mapped(), ...fixed, ...memory, ...named, ...terminal()].map(once('read')),
+    ...[BY_CHANCE].filter(([path]) => existsSync(path!)).map(once('may have read')),
+  ];
   return { at: new Date().toString(), touched: list, beyond, bySystem, privileges: { before, after }, unknown };
 }
 

@@ -1,14 +1,14 @@
 /** From the flags, as typed, to what the run does: nothing is opened here but the files that hold secrets. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { arch, hostname, platform } from 'node:os';
-import { RcapError, usageError } from '../errors.ts';
-import { touch } from '../footprint.ts';
+import { usageError } from '../errors.ts';
 import type { Route } from '../wire/dial.ts';
 import { type Server, serverText } from '../wire/link.ts';
 import { parseProxy, type Proxy } from '../options/proxy.ts';
 import { bypasses } from '../wire/proxy.ts';
-import { countCertificates, type Trust } from '../wire/tls.ts';
+import type { Trust } from '../wire/tls.ts';
 import type { AgentFlags } from '../options/agent.ts';
+import { readCertificates, readToken } from './credentials.ts';
 import type { Limits } from './limit.ts';
 
 export interface Plan {
@@ -95,37 +95,7 @@ function trustOf(flags: AgentFlags): Trust {
   return flags.ca === undefined ? 'system' : { ca: readCertificates(flags.ca) };
 }
 
-/** A copy that was cut short must be noticed here: it would look like a collector that can't be trusted. */
-function readCertificates(path: string): string {
-  const text = readText(path, 'CA file');
-  const refuse = (why: string, cause?: unknown) =>
-    new RcapError('CERTIFICATE', `could not use CA file '${path}': ${why}`, {
-      hint: "it needs a CA's certificate in PEM form (-----BEGIN CERTIFICATE-----); or use --pin",
-      cause,
-    });
-  let count;
-  try {
-    count = countCertificates(text);
-  } catch (e) {
-    throw refuse('a certificate in it is damaged', e);
-  }
-  if (count === 0) throw refuse('there is no certificate in it');
-  return text;
-}
-
 function tokenOf(flags: AgentFlags): string {
-  if (flags.tokenFile) return readText(flags.tokenFile, 'token file').trim();
+  if (flags.tokenFile !== undefined) return readToken(flags.tokenFile);
   return flags.token ?? '';
-}
-
-function readText(path: string, what: string): string {
-  try {
-    const text = readFileSync(path, 'utf8');
-    touch('read', path, what);
-    return text;
-  } catch (e) {
-    throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${(e as NodeJS.ErrnoException).code}`, {
-      cause: e,
-    });
-  }
 }

@@ -40,8 +40,8 @@ export function fileSink(path: string, events: SinkEvents): Sink {
   return {
     async open() {
       try {
-        fd = path === '-' ? 1 : openSync(path, 'w', 0o600);
-        if (fd !== 1) touch('written', path, 'the packets');
+        fd = path === '-' ? 1 : openSync(device(path), 'w', 0o600);
+        if (fd !== 1) touch('written', device(path), 'the packets');
       } catch (e) {
         throw new RcapError('FILE_WRITE', `could not open '${path}': ${(e as NodeJS.ErrnoException).code}`, {
           cause: e,
@@ -94,6 +94,9 @@ export function fileSink(path: string, events: SinkEvents): Sink {
     },
   };
 }
+
+/** On Windows, Node would make a file of this name, one that hardly anything there can delete. */
+const device = (path: string): string => (process.platform === 'win32' && /^nul$/i.test(path) ? '\\\\.\\NUL' : path);
 
 /** Cuts what a failed write left behind the last whole record; a pipe can't be. */
 function cutBack(fd: number, size: number): void {

@@ -1,6 +1,17 @@
 /** The file system as the collector uses it, so that a simulation may hand in its own; and what is made of its steps. */
 import { randomBytes } from 'node:crypto';
-import { constants, existsSync, linkSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { access, type FileHandle, mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { RcapError, reasonOf } from '../errors.ts';
@@ -124,12 +135,23 @@ export function makeStateFolder(folder: string): void {
 export function createStateFile(path: string, text: string): void {
   const temporary = temporaryName(path);
   try {
-    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' });
+    writeFileSync(temporary, text, { mode: 0o600, flag: 'wx', flush: true });
     renameNew(temporary, path);
+    syncFolder(dirname(path));
   } catch (e) {
     throw new RcapError('STATE', `could not write '${path}': ${reasonOf(e)}`, { cause: e });
   } finally {
     rmSync(temporary, { force: true });
+  }
+}
+
+/** As `Disk.syncFolder`, at once. */
+export function syncFolder(folder: string): void {
+  const fd = openSync(folder, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 

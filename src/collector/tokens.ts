@@ -6,7 +6,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { reasonOf, RcapError } from '../errors.ts';
-import { createStateFile, makeStateFolder } from './disk.ts';
+import { createStateFile, makeStateFolder, syncFolder } from './disk.ts';
 import { hostFolder } from './names.ts';
 
 export interface TokenOptions {
@@ -84,7 +84,8 @@ export class Tokens {
         hint: "'rcap-collector token list' shows their ids",
       });
     }
-    writeFileSync(join(this.#folder, `${id}.revoked`), new Date().toISOString(), { mode: 0o600 });
+    writeFileSync(join(this.#folder, `${id}.revoked`), new Date().toISOString(), { mode: 0o600, flush: true });
+    syncFolder(this.#folder);
   }
 
   /** The id of a token that is ours and still good; throws why not. */
@@ -136,11 +137,12 @@ export class Tokens {
         `--host-name ${owner}, or a token for this host`,
       );
     }
-    if (!again)
-      this.#write(`${id}.use`, {
-        host: use.host || folder,
-        runs: [...use.runs, run].slice(-Math.max(KEPT_RUNS, stored.uses ?? 0)),
-      });
+    if (!again) {
+      const runs = [...use.runs, run].slice(-Math.max(KEPT_RUNS, stored.uses ?? 0));
+      // Uses that are counted, and the host that the first one settles, must not be undone by power loss. Such waits are as many
+      // as there are uses; for others whoever has a token could make us wait for ever.
+      this.#write(`${id}.use`, { host: use.host || folder, runs }, stored.uses !== null || !use.host);
+    }
     this.#expires.set(id, stored.expires);
     return id;
   }
@@ -216,10 +218,11 @@ export class Tokens {
     }
   }
 
-  #write(name: string, value: unknown): void {
+  #write(name: string, value: unknown, durable: boolean): void {
     const path = join(this.#folder, name);
-    writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o600 });
+    writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o600, flush: durable });
     renameSync(`${path}.new`, path);
+    if (durable) syncFolder(this.#folder);
   }
 }
 

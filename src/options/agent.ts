@@ -261,7 +261,7 @@ const OPTIONS = [
     value: 'DIR',
     group: SPOOL,
     help: 'a folder for what memory cannot hold',
-    more: 'Made if it is missing; only its owner may have access. Packets lie there encrypted, with a key that is in memory only, in files that have no name: the folder looks empty, and whatever ends the agent, nothing is left.',
+    more: 'Made if it is missing; only its owner may have access (where that is root, so do the users that its agents become). Packets lie there encrypted, with a key that is in memory only, in files that have no name: the folder looks empty, and whatever ends the agent, nothing is left.',
     defaultWords: 'nothing is written on this host',
   },
   {

@@ -83,8 +83,9 @@ const form = (target: string): RegExp =>
 /** Links lead elsewhere: what was asked for counts, and what it is. */
 const sames = (listed: Act, seen: Act) => {
   const asked = /"([^"]*)"/.exec(seen.line ?? '')?.[1] ?? '';
-  return listed.how === seen.how && [seen.target, asked].some((target) => form(listed.target).test(target));
+  return did(listed) === seen.how && [seen.target, asked].some((target) => form(listed.target).test(target));
 };
+const did = ({ how }: Act) => (how === 'may have read' ? 'read' : how);
 const text = ({ how, target }: Act) => `${how} ${target}`;
 const unique = (acts: Act[]) => [...new Set(acts.map(text))].toSorted();
 
@@ -95,7 +96,8 @@ function assertSame(seen: Act[], said: Footprint): void {
     .filter((t) => t.how !== 'tcp');
   assert.equal(said.beyond, 0);
   assert.deepEqual(unique(seen.filter((s) => !listed.some((l) => sames(l, s)))), [], 'seen by strace, but not listed');
-  assert.deepEqual(unique(listed.filter((l) => !seen.some((s) => sames(l, s)))), [], 'listed, but not seen by strace');
+  const certain = listed.filter((l) => l.how === did(l));
+  assert.deepEqual(unique(certain.filter((l) => !seen.some((s) => sames(l, s)))), [], 'listed, but not seen by strace');
 }
 
 describe('the footprint', { skip }, () => {

@@ -261,7 +261,8 @@ describe('the agent on Windows', { skip }, () => {
       mkdirSync(old);
       writeFileSync(join(old, 'node-pcap-native.node'), readFileSync(ADDON));
       utimesSync(old, 0, 0);
-      const running = start(t, ['-i', here.interface, '-w', 'NUL']);
+      const nothing = temporaryFolder(t);
+      const running = start(t, ['-i', here.interface, '-w', 'NUL'], { cwd: nothing });
       await running.says(/listening on/);
       const folders = readdirSync(wine.temporary).filter((name) => /^rcap-addon-\w{6}$/.test(name));
       assert.deepEqual(
@@ -271,6 +272,8 @@ describe('the agent on Windows', { skip }, () => {
       running.kill('SIGINT');
       assert.equal((await running.end()).code, 0);
       assert.ok(!existsSync(old));
+      // The device, not a file of that name.
+      assert.deepEqual(readdirSync(nothing), []);
     },
   );
 });

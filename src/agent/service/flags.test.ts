@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadAddon } from '../../capture/addon.ts';
+import { selfSigned } from '../../test/certificates.ts';
 import { lacksAddon, temporaryFolder } from '../../test/support.ts';
 import { readServiceFlags } from './flags.ts';
 import { serviceFiles } from './settings.ts';
@@ -79,17 +80,22 @@ test('variables and a settings file are meant, too', (t) => {
   refused(`install --settings ${file}`, /could not use '--read' with a service/);
 });
 
-test('token and CA are read, and no secret is shown', (t) => {
+test('token and CA are read, and no secret is shown', async (t) => {
   const folder = temporaryFolder(t);
   const [token, ca] = [join(folder, 'token'), join(folder, 'ca')];
   writeFileSync(token, 'rcap_secret\n');
-  writeFileSync(ca, 'certificates');
+  const { cert } = await selfSigned('CN=ca', true);
+  writeFileSync(ca, cert);
   const { files } = installed(`--server a --token-file ${token} --ca ${ca}`, { RCAP_TOKEN: 'rcap_other' });
   assert.deepEqual(JSON.parse(files.settings), { server: ['a'], token: 'rcap_secret', 'stop-within': '30s' });
   assert.match(files.shown, /"token": "\(hidden\)"/);
   assert.doesNotMatch(files.shown, /rcap_/);
-  assert.equal(files.ca, 'certificates');
+  assert.equal(files.ca, cert);
   assert.throws(() => installed('--server a --ca /no/such/file'), /could not read CA file '\/no\/such\/file': no such/);
+  writeFileSync(ca, '');
+  assert.throws(() => installed(`--server a --ca ${ca}`), /could not use CA file '.*': there is no certificate in it/);
+  writeFileSync(token, '\n');
+  assert.throws(() => installed(`--server a --token-file ${token}`), /could not use token file '.*': it is empty/);
 });
 
 test('the folder of the spool is the one that was meant where the service was installed', () => {

@@ -1,8 +1,7 @@
 /** What a service is told at its start: a settings file, which only administrators may read since a token may be in it. */
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { reasonOf, RcapError } from '../../errors.ts';
 import { AGENT, type AgentFlags } from '../../options/agent.ts';
+import { readCertificates, readToken } from '../credentials.ts';
 import type { Given } from './flags.ts';
 
 /** At the end a service waits this long for its collector, where nobody said otherwise: the system's end must not hang on it. */
@@ -35,7 +34,7 @@ export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
   if (flags.stopWithinMs === undefined) texts.set('stop-within', [STOP_WITHIN]);
   if (flags.tokenFile !== undefined) {
     texts.delete('token-file');
-    texts.set('token', [read(flags.tokenFile, 'token file').trim()]);
+    texts.set('token', [readToken(flags.tokenFile)]);
   }
   // It doesn't work in the folder where it was installed.
   if (flags.spoolDir !== undefined) texts.set('spool-dir', [resolve(flags.spoolDir)]);
@@ -44,7 +43,7 @@ export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
   return {
     settings: json(texts, false),
     shown: json(texts, true),
-    ca: flags.ca === undefined ? undefined : read(flags.ca, 'CA file'),
+    ca: flags.ca === undefined ? undefined : readCertificates(flags.ca),
   };
 }
 
@@ -56,12 +55,4 @@ function json(texts: Given, hideSecrets: boolean): string {
     return [name, 'repeatable' in option ? shown : shown[0]];
   });
   return `${JSON.stringify(Object.fromEntries(entries), null, 2)}\n`;
-}
-
-function read(path: string, what: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (e) {
-    throw new RcapError('FILE_OPEN', `could not read ${what} '${path}': ${reasonOf(e)}`, { cause: e });
-  }
 }
