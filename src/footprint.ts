@@ -13,6 +13,7 @@ export type How =
   | 'lent' // a folder: its group and its mode are others
   | 'packet socket' // on this interface
   | 'netlink socket' // a question to the kernel
+  | 'route' // to there, by a datagram socket that sends nothing
   | 'tcp' // from here to there
   | 'tcp attempt' // to there
   | 'looked up'; // a name, by the system's resolver

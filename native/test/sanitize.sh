@@ -43,9 +43,9 @@ echo '== the addon'
 headers=$(dirname "$(dirname "$(readlink -f "$(command -v "$node")")")")/include/node
 out=$build/asan/prebuilds/linux-x64
 mkdir -p "$out"
-# shellcheck disable=SC2086
+# shellcheck disable=SC2046,SC2086 # what binding.gyp lists
 gcc $strict -O1 -shared -fPIC -fvisibility=hidden -fsanitize=address,undefined -fno-omit-frame-pointer -DNAPI_VERSION=8 -I"$headers" \
-  -o "$out/node-pcap-native.node" addon.c addon_session.c addon_privileges.c linux/privileges.c linux/system_calls.c interfaces.c linux/link_address.c posix/friendly_name.c posix/system.c $reader $sessions \
+  -o "$out/node-pcap-native.node" $(sed -n 's/^ *"\(.*\.c\)",*$/\1/p' binding.gyp) \
   build-libpcap/out-linux-x64/libpcap.a -Wl,--wrap=stat,--exclude-libs,ALL
 # Node's own memory is none of our business, and it doesn't free all of it.
 NODE_PCAP_NATIVE_PREBUILD=$build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) \

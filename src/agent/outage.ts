@@ -19,12 +19,18 @@ export class Outage {
     this.#clock = clock;
   }
 
-  lost(error: RcapError, retryMs: number): string | undefined {
+  /** These words, unless they were said within the last minute. */
+  once(words: string): string | undefined {
     const now = this.#clock.now();
+    for (const [old, at] of this.#said) if (now - at >= AGAIN_MS) this.#said.delete(old);
+    if (this.#said.has(words)) return undefined;
+    this.#said.set(words, now);
+    return words;
+  }
+
+  lost(error: RcapError, retryMs: number): string | undefined {
     this.#behind = '';
-    for (const [words, at] of this.#said) if (now - at >= AGAIN_MS) this.#said.delete(words);
-    if (this.#said.has(error.message)) return undefined;
-    this.#said.set(error.message, now);
+    if (this.once(error.message) === undefined) return undefined;
     this.#open = true;
     return `${error.message}; trying again in ${Math.max(0.1, retryMs / 1000).toFixed(1)} s`;
   }

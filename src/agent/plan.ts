@@ -31,6 +31,7 @@ export interface Plan {
 export interface Upload extends Route {
   servers: Server[];
   token: string;
+  /** Infinity: never. Left out: a first connection comes before everything else, and then never. */
   giveUpMs: number | undefined;
   /** Bytes a second. */
   maxRate: number | undefined;

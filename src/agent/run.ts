@@ -10,10 +10,11 @@ import { exitCodeOf, RcapError } from '../errors.ts';
 import { emptyLedger, imbalance, type Ledger, lost, sum } from '../ledger.ts';
 import type { Block, CaptureInfo } from '../packet.ts';
 import { tlsDial } from '../wire/dial.ts';
+import { localAddressTo } from '../wire/reach.ts';
 import { Exclusion } from './exclusion.ts';
 import { admit, type Admitted, type Taken } from './limit.ts';
 import { Outage } from './outage.ts';
-import type { Plan } from './plan.ts';
+import type { Plan, Upload } from './plan.ts';
 import { type Sink, type SinkEvents, type SinkState, uploadSink } from './sink.ts';
 import { fileSink } from './write.ts';
 
@@ -89,6 +90,7 @@ export class Run {
   readonly #taken: Taken = { packets: 0, packetBytes: 0 };
   readonly #started = performance.now();
   #sink!: Sink;
+  readonly #outage = new Outage(systemClock);
   #reason = '';
   #givenUp = false;
   readonly #exclusion: Exclusion<OpenSource>;
@@ -126,11 +128,15 @@ export class Run {
       this.#open((h) => openReplay(this.#addon, pool, { file: plan.read!, filter: plan.filter }, h));
     const timers: NodeJS.Timeout[] = [];
     try {
-      // A signal may end the run while it still connects.
       const opened = sink.open();
-      await Promise.race([opened, this.#finished]);
-      if (!this.#over && plan.read === undefined) this.#openInterfaces(pool, await opened);
-      opened.catch(() => {});
+      // Who doesn't give up at once wants the packets of the time until there is a connection, too.
+      const early = plan.read === undefined && plan.upload?.giveUpMs !== undefined;
+      if (early) opened.catch((e: RcapError) => this.#fail(e));
+      const ready = early ? this.#wayOut(plan.upload!) : opened;
+      // A signal may end the run while it still connects.
+      await Promise.race([ready, this.#finished]);
+      if (!this.#over && plan.read === undefined) this.#openInterfaces(pool, await ready);
+      ready.catch(() => {});
       timers.push(setInterval(() => this.#tick(), COUNTERS_MS));
       if (plan.durationMs !== undefined) timers.push(setTimeout(() => this.stop('duration'), plan.durationMs));
       await this.#finished;
@@ -145,12 +151,14 @@ export class Run {
     return { captures: this.#captures, ledger, errors: this.#errors, imbalance: unbalanced, lost: lost(ledger) };
   }
 
+  readonly #notice = (level: 'warning' | 'info', message: string | undefined, hint?: string): void => {
+    if (message !== undefined) this.#events.notice(level, message, hint);
+  };
+
   #makeSink(spoolBytes: number): Sink {
     const { upload, write } = this.#plan;
-    const outage = new Outage(systemClock);
-    const notice = (level: 'warning' | 'info', message: string | undefined, hint?: string) => {
-      if (message !== undefined) this.#events.notice(level, message, hint);
-    };
+    const outage = this.#outage;
+    const notice = this.#notice;
     const events: SinkEvents = {
       acknowledged: (capture, packets, ended) => this.#acknowledged(capture, packets, ended),
       stop: (reason) => {
@@ -174,7 +182,8 @@ export class Run {
   /** For people now, and for the collector from the next connection on. */
   #filterChanged({ source, captures }: OpenSource, effectiveFilter: string): void {
     for (const { info } of captures.values()) info.effectiveFilter = effectiveFilter;
-    this.#events.notice('info', `filter on ${source.label} is now: ${effectiveFilter || 'none'}`);
+    // Each try to connect changes it, and its end again.
+    this.#notice('info', this.#outage.once(`filter on ${source.label} is now: ${effectiveFilter || 'none'}`));
   }
 
   /** It goes on, without a connection. */
@@ -203,6 +212,12 @@ export class Run {
   #finish(): void {
     this.#over = true;
     this.#resolve();
+  }
+
+  /** The address that we will connect from, if that matters: for where there is no connection yet. */
+  async #wayOut({ servers, source, proxyFor }: Upload): Promise<string | undefined> {
+    const [first] = servers;
+    return this.#plan.interfaces.length > 0 ? undefined : (source ?? localAddressTo(proxyFor?.(first!) ?? first!));
   }
 
   #openInterfaces(pool: Pool, localAddress: string | undefined): void {

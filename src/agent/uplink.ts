@@ -30,8 +30,8 @@ export interface UplinkOptions {
   hello: () => rcap.v1.IHello;
   spool: Spool;
   /**
-   * Without a connection for so long, the run fails; one that wasn't good only interrupts that. Left out: one round at the
-   * start, for ever afterwards.
+   * Without a connection for so long, the run fails; one that wasn't good only interrupts that. Infinity: for ever. Left out:
+   * one round at the start, for ever afterwards.
    */
   giveUpMs?: number | undefined;
   /** Bytes a second. */
@@ -204,7 +204,7 @@ export class Uplink {
   /** From now on patience wears out, as far as it isn't worn already. */
   #wait(): void {
     const { giveUpMs, clock } = this.#options;
-    if (giveUpMs === undefined) return;
+    if (giveUpMs === undefined || giveUpMs === Infinity) return;
     this.#patience = clock.after(this.#patienceMs, () => {
       const last = this.#lastError;
       const words = `gave up after ${giveUpMs / 1000} s without a connection`;

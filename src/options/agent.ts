@@ -215,13 +215,14 @@ const OPTIONS = [
   {
     name: 'give-up',
     kind: 'duration',
-    value: 'TIME',
+    value: 'TIME|never',
     min: 1,
     max: MAX_TIMER_MS,
+    never: true,
     group: COLLECTOR,
-    help: 'end when there is no connection for this time',
+    help: 'capture from the start, connected or not; end when there is no connection for this time',
     more: 'What is not acknowledged by then is lost, and counted. Only a connection that got something acknowledged, or lasted 10 s, makes it start anew.',
-    defaultWords: 'each server is tried once at the start; after the first connection, for ever',
+    defaultWords: 'each server is tried once before anything is captured; after the first connection, never. A service has never',
   },
   {
     name: 'stop-within',

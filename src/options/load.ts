@@ -137,7 +137,7 @@ function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string, or
     case 'rate':
       return inRange(parseRate(text), option, formatRate);
     case 'duration':
-      return inRange(parseDuration(text), option, formatDuration);
+      return option.never && text === 'never' ? Infinity : inRange(parseDuration(text), option, formatDuration);
   }
 }
 

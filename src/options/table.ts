@@ -42,6 +42,8 @@ export interface NumberOption extends Valued {
   readonly kind: 'number' | 'size' | 'rate' | 'duration';
   readonly min?: number;
   readonly max?: number;
+  /** `never` is a value, too, and means Infinity. */
+  readonly never?: true;
 }
 export interface AddressOption extends Valued {
   readonly kind: 'address';

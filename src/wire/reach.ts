@@ -1,8 +1,10 @@
 /** A TCP connection to a name or address, from a local address and port if need be. */
+import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { connect, isIP, type Socket } from 'node:net';
+import { RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
-import type { Server } from './link.ts';
+import { type Server, serverText } from './link.ts';
 
 /**
  * How long one address is tried while there are others, ms. A satellite's round trip is 600, and a first SYN that was lost
@@ -30,6 +32,40 @@ export async function addressesOf({ host }: Server, source: string | undefined):
   const [ones, others] = [found.filter((a) => isIP(a) === first), found.filter((a) => isIP(a) !== first)];
   const turns = ones.flatMap((a, i) => [a, ...others.slice(i, i + 1)]).concat(others.slice(ones.length));
   return family === 0 ? turns : turns.filter((a) => isIP(a) === family);
+}
+
+/** How long a name server has, ms, where the address of a name is only a better guess. */
+const GUESS_MS = 2000;
+/** Addresses that nobody has (RFC 5737, RFC 3849): the way to them is the one to everywhere. */
+const EVERYWHERE = ['192.0.2.1', '2001:db8::1'];
+/** Nothing is sent there. */
+const DISCARD = 9;
+
+/**
+ * The address that this host would connect from, as its routes are now; nothing is sent there. Rejects with an RcapError
+ * where no way leads there.
+ */
+export async function localAddressTo(server: Server): Promise<string> {
+  const known = addressesOf(server, undefined).catch(() => []);
+  const late = new Promise<string[]>((resolve) => setTimeout(resolve, GUESS_MS, []).unref());
+  for (const address of [...(await Promise.race([known, late])), ...EVERYWHERE]) {
+    const found = await sourceOf(address);
+    if (found !== undefined) return found;
+  }
+  throw new RcapError('NO_SUCH_INTERFACE', `could not choose an interface: no way leads to '${serverText(server)}'`, {
+    hint: "name one with -i; 'rcap-agent -D' lists them",
+  });
+}
+
+function sourceOf(address: string): Promise<string | undefined> {
+  const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4');
+  return new Promise<string | undefined>((resolve) => {
+    socket.on('error', () => resolve(undefined));
+    socket.connect(DISCARD, address, (error?: Error) => {
+      if (!error) touch('route', address, 'which interface leads there; nothing is sent');
+      resolve(error ? undefined : socket.address().address);
+    });
+  }).finally(() => socket.close());
 }
 
 /** The first that answers. Rejects with the most telling of the system's errors, or the signal's reason. */

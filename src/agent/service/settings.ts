@@ -15,9 +15,9 @@ export const LOG_FILE = 'agent.log';
 
 /**
  * Exit codes beside 0 after which a service isn't started again. 2: wrong options stay wrong. 3: it ended as it was told to
- * (a limit, the collector's order), though packets were lost; but with --give-up it may also mean that it gave up.
+ * (a limit, the collector's order), though packets were lost; but with a time in --give-up it may also mean that it gave up.
  */
-export const finalCodes = ({ giveUpMs }: AgentFlags): number[] => (giveUpMs === undefined ? [2, 3] : [2]);
+export const finalCodes = ({ giveUpMs }: AgentFlags): number[] => ((giveUpMs ?? Infinity) === Infinity ? [2, 3] : [2]);
 
 export interface ServiceFiles {
   /** JSON as `--settings` reads it. */
@@ -32,6 +32,8 @@ export interface ServiceFiles {
 export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
   const texts = new Map(given);
   if (flags.stopWithinMs === undefined) texts.set('stop-within', [STOP_WITHIN]);
+  // At the start of a system its network may not be there yet.
+  if (flags.giveUpMs === undefined) texts.set('give-up', ['never']);
   if (flags.tokenFile !== undefined) {
     texts.delete('token-file');
     texts.set('token', [readToken(flags.tokenFile)]);
