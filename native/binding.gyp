@@ -51,8 +51,8 @@
               "-Wl,--gc-sections",
               "-Wl,--as-needed",
               "-Wl,-z,relro,-z,now",
-              # linux/stat.c says why.
-              "-Wl,--wrap=stat"
+              # linux/stat.c and linux/intake.c say why.
+              "-Wl,--wrap=stat,--wrap=setsockopt"
             ]
           }
         ]

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <stdio.h>
@@ -34,6 +35,24 @@ static int bind_to(pcap_t *handle, uint16_t protocol) {
   length = sizeof error;
   getsockopt(pcap_fileno(handle), SOL_SOCKET, SO_ERROR, &error, &length);
   return error;
+}
+
+// libpcap's way from one filter to the next is a third one that refuses all, while it empties the socket's queue: whatever
+// comes in between is lost, and in no counter. A ring has no such queue; what is in it by then libpcap filters again. So the
+// linker passes its calls to this function (--wrap=setsockopt), which refuses that third one: the kernel goes straight from
+// the old filter to the new one.
+int __real_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length);
+int __wrap_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length);
+
+int __wrap_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length) {
+  if (level == SOL_SOCKET && name == SO_ATTACH_FILTER) {
+    const struct sock_fprog *program = value;
+    if (program->len == 1 && program->filter->code == (BPF_RET | BPF_K) && program->filter->k == 0) {
+      errno = EINVAL;
+      return -1;
+    }
+  }
+  return __real_setsockopt(descriptor, level, name, value, length);
 }
 
 bool intake_set_filter(Intake *intake, pcap_t *handle, struct bpf_program *program) {

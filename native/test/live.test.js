@@ -219,6 +219,22 @@ inNamespace(__filename, () => {
     assert.equal(await run.ended, undefined);
   });
 
+  test('while a filter takes the place of another, no packet is lost', async () => {
+    const { near } = veth();
+    const run = collect({ interface: near, filter: 'udp' });
+    await run.started;
+    let sent;
+    const sending = send(near, 200_000).then((n) => (sent = n));
+    let changes = 0;
+    while (sent === undefined) await run.session.setFilter(changes++ % 2 ? 'udp' : 'ip and udp');
+    await sending;
+    run.session.stop();
+    assert.equal(await run.ended, undefined);
+    const { captured, droppedByKernel } = run.session.stats();
+    assert.ok(changes > 20);
+    assert.deepEqual([captured + droppedByKernel], [sent]);
+  });
+
   test('requests that the end overtakes are rejected', async () => {
     const { near } = veth();
     const run = collect({ interface: near });

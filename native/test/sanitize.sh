@@ -33,10 +33,10 @@ valgrind --quiet --error-exitcode=1 --leak-check=full "$build/harness" "$build"/
 
 echo '== threads'
 # shellcheck disable=SC2086
-clang $strict -O1 -fsanitize=thread -Itest/uv -Wl,--wrap=stat -o "$build/sessions" test/sessions.c $reader $sessions build-libpcap/out-linux-x64/libpcap.a
+clang $strict -O1 -fsanitize=thread -Itest/uv -Wl,--wrap=stat,--wrap=setsockopt -o "$build/sessions" test/sessions.c $reader $sessions build-libpcap/out-linux-x64/libpcap.a
 TSAN_OPTIONS=halt_on_error=1 "$build/sessions" "$build"/files/*
 # shellcheck disable=SC2086
-gcc $strict -O1 -Itest/uv -Wl,--wrap=stat -o "$build/sessions-plain" test/sessions.c $reader $sessions build-libpcap/out-linux-x64/libpcap.a
+gcc $strict -O1 -Itest/uv -Wl,--wrap=stat,--wrap=setsockopt -o "$build/sessions-plain" test/sessions.c $reader $sessions build-libpcap/out-linux-x64/libpcap.a
 valgrind --quiet --error-exitcode=1 --leak-check=full "$build/sessions-plain" "$build"/files/*
 
 echo '== the addon'
@@ -46,7 +46,7 @@ mkdir -p "$out"
 # shellcheck disable=SC2046,SC2086 # what binding.gyp lists
 gcc $strict -O1 -shared -fPIC -fvisibility=hidden -fsanitize=address,undefined -fno-omit-frame-pointer -DNAPI_VERSION=8 -I"$headers" \
   -o "$out/node-pcap-native.node" $(sed -n 's/^ *"\(.*\.c\)",*$/\1/p' binding.gyp) \
-  build-libpcap/out-linux-x64/libpcap.a -Wl,--wrap=stat,--exclude-libs,ALL
+  build-libpcap/out-linux-x64/libpcap.a -Wl,--wrap=stat,--wrap=setsockopt,--exclude-libs,ALL
 # Node's own memory is none of our business, and it doesn't free all of it.
 NODE_PCAP_NATIVE_PREBUILD=$build/asan LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
   ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \

@@ -22,6 +22,8 @@ export interface ExclusionOptions<S extends Running> {
   changed: (where: S, effectiveFilter: string) => void;
   /** It can't leave out what we connect to next: it must be ended here. */
   failed: (where: S, error: RcapError) => void;
+  /** It goes on leaving out what it could see again. */
+  kept: (where: S, error: RcapError) => void;
 }
 
 export class Exclusion<S extends Running> implements Attempts {
@@ -41,12 +43,14 @@ export class Exclusion<S extends Running> implements Attempts {
   async attempt(places: Place[]): Promise<void> {
     // There is one connection at a time: who makes the next has lost the others, and soon their ports are others'.
     this.#retire(this.#own.verified.filter((place) => place.from !== undefined));
-    if (this.#own.attempt(places)) await this.#apply();
+    if (this.#own.attempt(places)) await this.#apply(this.#options.failed);
   }
+  /**
+   * A collector that we left for another stays left out: another agent of this host may be connected there. Two that see each
+   * other's connections send them on for ever.
+   */
   settle(verified: Place[]): void {
-    if (this.#own.settle(verified)) void this.#apply();
-    // All that goes to a collector's address and port is hidden: not for longer than we are connected there.
-    if (verified.length > 0) this.#retire(this.#own.verified.filter((place) => !verified.includes(place)));
+    if (this.#own.settle(verified)) void this.#apply(this.#options.kept);
   }
 
   /** Forgets places, a while from now. */
@@ -55,12 +59,12 @@ export class Exclusion<S extends Running> implements Attempts {
     if (over.length === 0) return;
     for (const place of over) this.#retiring.add(place);
     this.#options.clock.after(LINGER_MS, () => {
-      if (this.#own.forget(over)) void this.#apply();
+      if (this.#own.forget(over)) void this.#apply(this.#options.kept);
     });
   }
 
-  async #apply(): Promise<void> {
-    const { clock, running, changed, failed } = this.#options;
+  async #apply(refused: ExclusionOptions<S>['failed']): Promise<void> {
+    const { clock, running, changed } = this.#options;
     const { filter } = this;
     const answers = running().map(async (where) => {
       const { source } = where;
@@ -68,7 +72,7 @@ export class Exclusion<S extends Running> implements Attempts {
         changed(where, await source.setExclusion(filter));
       } catch (e) {
         const what = `could not change what is left out of the capture on '${source.label}': ${reasonOf(e)}`;
-        failed(where, new RcapError('FILTER', what, { hint: 'start it again', cause: e }));
+        refused(where, new RcapError('FILTER', what, { hint: 'start it again', cause: e }));
       }
     });
     if (answers.length > 0) await Promise.race([Promise.all(answers), sleep(clock, EXCLUDE_MS)]);

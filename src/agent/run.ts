@@ -111,7 +111,11 @@ export class Run {
       failed: (where, error) => {
         if (where.ended || this.#reason) return;
         where.failure ??= error;
-        where.source.stop(false);
+        // What it has by now holds nothing of that connection.
+        where.source.stop(true);
+      },
+      kept: ({ ended }, { message, hint }) => {
+        if (!ended && !this.#reason) this.#notice('warning', message, hint);
       },
     });
   }

@@ -55,6 +55,9 @@ const RULES: [call: RegExp, act: (match: RegExpExecArray) => Act | undefined][] 
   [/^execve\("([^"]*)"/, (m) => ({ how: 'read', target: place(m[1]!) })],
   [/^bind\(\d+, \{sa_family=AF_PACKET.*if_nametoindex\("([^"]*)"\)/, (m) => ({ how: 'packet socket', target: m[1]! })],
   [/^(?:socket\(AF_NETLINK|bind\(\d+, \{sa_family=AF_NETLINK|sendto\(\d+, .*AF_NETLINK)/, () => ({ how: 'netlink socket', target: 'the kernel' })], // prettier-ignore
+  // Port 9, by a datagram socket, which has no port of its own before.
+  [/^bind\(\d+, \{sa_family=AF_INET, sin_port=htons\(0\)/, () => undefined],
+  [/^connect\(\d+, \{sa_family=AF_INET, sin_port=htons\(9\), sin_addr=inet_addr\("([^"]*)"\)/, (m) => ({ how: 'route', target: m[1]! })], // prettier-ignore
   [/^connect\(\d+, \{sa_family=AF_INET, sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]*)"\)/, (m) => ({ how: 'tcp attempt', target: `${m[2]}:${m[1]}` })], // prettier-ignore
   [/^(?:socket|connect)\(.*AF_UNIX/, () => ({ how: 'looked up', target: 'localhost' })],
   // They count once they are bound or connected.
@@ -156,6 +159,14 @@ describe('the footprint', { skip }, () => {
     assert.equal(end.code, 1);
     assert.match(end.stderr, /could not trust/);
     assertSame(seen, said);
+  });
+
+  test('of a capture that never had a collector, on the interface that would lead there', async (t) => {
+    const args = ['--server', '127.0.0.1:1', '--pin', collector.pin, '--token', 'rcap_no', '--give-up', '1s'];
+    const { end, said, seen } = await traced(t, temporaryFolder(t), args);
+    assert.equal(end.code, 1);
+    assertSame(seen, said);
+    assert.deepEqual(said.touched.filter((x) => ['route', 'packet socket'].includes(x.how)).map(text), ['route 127.0.0.1', 'packet socket lo']); // prettier-ignore
   });
 
   test('of a capture that failed to start', async (t) => {

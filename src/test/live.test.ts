@@ -22,6 +22,7 @@ import {
   runAgent,
   tshark,
   until,
+  temporaryFolder,
 } from './support.ts';
 
 /** Lines of a program with --json. */
@@ -163,6 +164,56 @@ describe('a live capture', { skip }, () => {
       'the probe is there',
     );
     assert.ok(!ports.some((p) => p.split(',').includes(String(collector.port))), 'our own packets are not');
+  });
+
+  test('with --give-up it captures before there is a collector, and sends that when there is one', async (t) => {
+    const folder = temporaryFolder(t);
+    const first = await Collector.start(t, { prefix: here.prefix, folder });
+    const env = { RCAP_TOKEN: await first.token('--host', '*') };
+    await first.stop();
+    const early = (...args: string[]) =>
+      new Program(t, process.execPath, [AGENT, ...first.address, ...args], { env, prefix: here.prefix });
+    const words = ['--give-up', 'never', '--host-name', 'early', 'ether proto 0x88b5'];
+    const [named, found] = [early('-i', here.interface, ...words), early('--give-up', '1m', '--host-name', 'found')];
+    await named.says(/listening on/);
+    // The interface is the one that leads there.
+    await found.says(/listening on lo/);
+    send(0, '20000', '64', '50000');
+    const listen = `127.0.0.1:${first.port}`;
+    const second = await Collector.start(t, { prefix: here.prefix, folder, listen });
+    for (const a of [named, found]) {
+      await a.says(/connected to/);
+      a.kill('SIGINT');
+    }
+    const end = await named.end();
+    assert.equal(end.code, 0, end.stderr);
+    assert.match(end.stderr, /20000 packets captured\n[^]*20000 packets sent, 20000 acknowledged/);
+    const files = second.published().filter((f) => f.includes('/early/'));
+    assert.deepEqual(
+      files.flatMap(numbersIn).toSorted((x, y) => x - y),
+      Array.from({ length: 20_000 }, (_, i) => i),
+    );
+    assert.equal((await found.end()).code, 0, found.stderr);
+  });
+
+  test('what was captured before a collector that is not to be trusted is lost, and counted', async (t) => {
+    const folder = temporaryFolder(t);
+    const first = await Collector.start(t, { prefix: here.prefix, folder });
+    await first.stop();
+    const flags = ['--give-up', '5s', '-i', here.interface, 'ether proto 0x88b5'];
+    const a = new Program(t, process.execPath, [AGENT, ...first.address, '--token', 'rcap_no', ...flags], {
+      prefix: here.prefix,
+    });
+    await a.says(/listening on/);
+    send(0, '1000', '64', '50000');
+    await a.says(/trying again/);
+    // Another key, at the same place.
+    await Collector.start(t, { prefix: here.prefix, listen: `127.0.0.1:${first.port}` });
+    const { code, stderr } = await a.end();
+    assert.equal(code, 3, stderr);
+    assert.match(stderr, /error: gave up after 5 s without a connection: could not trust[^]*1000 packets captured\n/);
+    assert.match(stderr, /1000 packets sent, 0 acknowledged\n.*1000 packets captured, but never acknowledged: lost/);
+    assert.equal(stderr.match(/error:/g)!.length, 1);
   });
 
   test("a user's filter stands in parentheses", async (t) => {
