@@ -76,6 +76,8 @@ interface OpenSource {
   /** It is, or never will be. */
   opened: boolean;
   ended: boolean;
+  /** The filter that was said last, if any was since its start. */
+  saidFilter?: string;
   /** Why we end it, if we do before its time. */
   failure?: RcapError;
 }
@@ -172,7 +174,10 @@ export class Run {
       failed: (error) => this.#fail(error),
       trouble: (error) => this.#events.trouble(error),
       lost: (error, retryMs) => notice('warning', outage.lost(error, retryMs), error.hint),
-      connected: (...how) => notice('info', outage.connected(...how)),
+      connected: (...how) => {
+        notice('info', outage.connected(...how));
+        this.#connected();
+      },
       unreached: (error) => notice('warning', error.message, error.hint),
       status: (behind, reason) => notice(behind ? 'warning' : 'info', outage.status(behind, reason)),
     };
@@ -184,10 +189,23 @@ export class Run {
   }
 
   /** For people now, and for the collector from the next connection on. */
-  #filterChanged({ source, captures }: OpenSource, effectiveFilter: string): void {
-    for (const { info } of captures.values()) info.effectiveFilter = effectiveFilter;
-    // Each try to connect changes it, and its end again.
-    this.#notice('info', this.#outage.once(`filter on ${source.label} is now: ${effectiveFilter || 'none'}`));
+  #filterChanged(entry: OpenSource, effectiveFilter: string): void {
+    for (const { info } of entry.captures.values()) info.effectiveFilter = effectiveFilter;
+    // Each try to connect changes it, and its end changes it back: not to be read again and again.
+    if (this.#outage.once(filterWords(entry, effectiveFilter)) !== undefined) this.#sayFilter(entry, effectiveFilter);
+  }
+
+  #sayFilter(entry: OpenSource, effectiveFilter: string): void {
+    entry.saidFilter = effectiveFilter;
+    this.#notice('info', filterWords(entry, effectiveFilter));
+  }
+
+  /** Now it is the one that stays. */
+  #connected(): void {
+    for (const entry of this.#sources) {
+      const now = [...entry.captures.values()][0]?.info.effectiveFilter;
+      if (entry.saidFilter !== undefined && now !== undefined && now !== entry.saidFilter) this.#sayFilter(entry, now);
+    }
   }
 
   /** It goes on, without a connection. */
@@ -371,6 +389,9 @@ export class Run {
     }
   }
 }
+
+const filterWords = ({ source }: OpenSource, effectiveFilter: string): string =>
+  `filter on ${source.label} is now: ${effectiveFilter || 'none'}`;
 
 const NOTHING: Admitted = { packets: 0, packetBytes: 0, end: 0 };
 
