@@ -109,16 +109,19 @@ describe('the agent as a service of Windows', { skip }, () => {
     await until('the end', () => /\n.*0 packets sent, 0 acknowledged/.test(log()));
   });
 
-  test('installed again it has the new settings, and tries again until there is a collector', async () => {
+  test('installed again it has the new settings, tries again what fails, and captures without a collector', async () => {
     // Nobody listens on that port.
-    const end = await agent('install', '--server', '127.0.0.1:1', ...collector.address.slice(2), '--count', '5');
+    const nowhere = ['--server', '127.0.0.1:1', ...collector.address.slice(2), '--stop-within', '1s'];
+    const end = await agent('install', ...nowhere, '-i', 'none');
     assert.equal(end.code, 0, end.stderr);
     await until('two tries', () => (log().match(/trying again in 5 s/g)?.length ?? 0) >= 2);
     assert.equal((await agent('status')).code, 0);
+    assert.equal((await agent('install', ...nowhere, '-i', here.interface, 'ether proto 0x88b5')).code, 0);
+    await listening(3);
     const ends = await Promise.all([install('--count', '700'), install('--count', '700')]);
     assert.ok(ends.some((e) => e.code === 0), ends.map((e) => e.stderr).join('')); // prettier-ignore
     for (const e of ends.filter(({ code }) => code !== 0)) assert.match(e.stderr, /another rcap-agent service command/);
-    await listening(3);
+    await listening(4);
     send(700);
     await until('3200 packets', () => packets() === 3200);
     // Done is done.
@@ -175,6 +178,13 @@ describe('the agent as a service of Windows', { skip }, () => {
   });
 
   test('uninstall takes what a failed installation left, and nothing that is not ours', async () => {
+    mkdirSync(folder('killed'));
+    for (const file of ['rcap-agent.exe', 'settings.json'])
+      writeFileSync(join(folder('killed'), `${file}.rcap-new`), '');
+    const left = await agent('uninstall', '--name', 'killed');
+    assert.equal(left.code, 0, left.stderr);
+    assert.match(left.stderr, /what was left of service 'killed' is removed/);
+    assert.ok(!existsSync(folder('killed')));
     mkdirSync(folder('half'));
     writeFileSync(join(folder('half'), 'settings.json'), '{}');
     writeFileSync(join(folder('half'), 'theirs'), '');

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { selfSigned } from './certificates.ts';
 import { lacksMachine, Machine } from './machine.ts';
 import {
   cleaner,
@@ -58,6 +59,7 @@ describe('the agent as a service of systemd', { skip }, () => {
   let machine: Machine;
   let token: string;
   let before: string;
+  const flags = ['--rotate-age', '1s', '--rotate-idle', '1s'];
 
   /** Everything that an installation may leave. */
   const traces = () =>
@@ -72,17 +74,14 @@ describe('the agent as a service of systemd', { skip }, () => {
   /** Whether systemd still knows it. */
   const listed = (name: string) =>
     machine.ok('systemctl', 'list-units', '--all', '--plain', '--no-legend', `${name}.service`);
-  const packets = () => collector.published().reduce((sum, file) => sum + packetsIn(file), 0);
+  const packets = (from = collector) => from.published().reduce((sum, file) => sum + packetsIn(file), 0);
   const journal = (name = 'rcap-agent') => machine.ok('journalctl', '-u', name, '-o', 'cat', '--no-pager');
   const listening = (times: number) =>
     untilAsync(`${times} starts`, async () => ((await journal()).match(/listening on/g)?.length ?? 0) >= times);
 
   test.before(async () => {
     copyFileSync(EXECUTABLE, join(given, 'rcap-agent'));
-    collector = await Collector.start(suite, {
-      prefix: here.prefix,
-      flags: ['--rotate-age', '1s', '--rotate-idle', '1s'],
-    });
+    collector = await Collector.start(suite, { prefix: here.prefix, flags });
     token = await collector.token('--host', 'served');
     writeFileSync(join(given, 'token'), `${token}\n`, { mode: 0o600 });
     machine = await Machine.boot(suite, here, given);
@@ -175,9 +174,11 @@ describe('the agent as a service of systemd', { skip }, () => {
   test('what an administrator keeps beside the settings stays there', async () => {
     const folder = '/etc/rcap/kept';
     await machine.ok('mkdir', folder);
-    for (const file of ['token', 'ca.pem', 'settings.json'])
-      await machine.ok('cp', '/given/token', `${folder}/${file}`);
-    const kept = (...more: string[]) => agent('install', '--name', 'kept', '--server', '127.0.0.1:9', '--token-file', `${folder}/token`, ...more); // prettier-ignore
+    const { cert } = await selfSigned('CN=ca', true);
+    writeFileSync(join(given, 'ca.pem'), cert);
+    for (const file of ['token', 'ca.pem']) await machine.ok('cp', `/given/${file}`, folder);
+    await machine.ok('cp', '/given/token', `${folder}/settings.json`);
+    const kept = (...more: string[]) => agent('install', '--name', 'kept', '--server', '127.0.0.1:9', '--token-file', `${folder}/token`, '--stop-within', '1s', ...more); // prettier-ignore
     assert.match((await kept()).stderr, new RegExp(`'kept': ${folder}/settings.json is there, and not ours\\n`));
     await machine.ok('rm', `${folder}/settings.json`);
     const withCa = await kept('--ca', `${folder}/ca.pem`);
@@ -189,7 +190,7 @@ describe('the agent as a service of systemd', { skip }, () => {
     }
     assert.equal((await agent('uninstall', '--name', 'kept')).code, 0);
     assert.equal(await machine.ok('ls', '-A', folder), 'ca.pem\ntoken\n');
-    assert.equal(await machine.ok('cat', `${folder}/ca.pem`, `${folder}/token`), `${token}\n${token}\n`);
+    assert.equal(await machine.ok('cat', `${folder}/ca.pem`, `${folder}/token`), `${cert}${token}\n`);
     await machine.ok('rm', '-r', folder);
   });
 
@@ -237,6 +238,25 @@ describe('the agent as a service of systemd', { skip }, () => {
     await untilAsync('a failure', async () => /will be started again/.test(await state()));
     assert.equal((await agent('uninstall', '--name', 'failing')).code, 0);
     assert.equal(await listed('failing'), '');
+  });
+
+  test('what a killed installation left is removed', async () => {
+    const clean = await traces();
+    const files = ['/etc/systemd/system/half.service', '/usr/local/bin/half', '/etc/rcap/half/settings.json', '/etc/rcap/half/ca.pem']; // prettier-ignore
+    const unfinished = files.map((file) => `${file}.rcap-new`).join(' ');
+    const kill = () => machine.ok('sh', '-c', `mkdir -p /etc/rcap/half; touch ${unfinished}`);
+    const uninstall = () => agent('uninstall', '--name', 'half');
+    await kill();
+    const left = await uninstall();
+    assert.equal(left.code, 0, left.stderr);
+    assert.match(left.stderr, /what was left of service 'half' is removed/);
+    assert.equal(await traces(), clean);
+    assert.match((await uninstall()).stderr, /it is not installed/);
+    await kill();
+    assert.equal((await install('--name', 'half')).code, 0);
+    await kill();
+    assert.equal((await uninstall()).code, 0);
+    assert.equal(await traces(), clean);
   });
 
   test('it is there after the system starts again', async () => {
@@ -302,6 +322,21 @@ describe('the agent as a service of systemd', { skip }, () => {
     const { size } = statSync(join(DIST, 'rcap-agent-linux-x64'));
     assert.equal(await machine.ok('stat', '-c', '%s', '/usr/local/bin/packed'), `${size}\n`);
     assert.equal((await agent('uninstall', '--name', 'packed')).code, 0);
+  });
+
+  test('it captures from its start, also while no collector is there', async (t) => {
+    const gone = await Collector.start(t, { prefix: here.prefix, flags });
+    writeFileSync(join(given, 'early'), await gone.token('--host', 'early'), { mode: 0o600 });
+    await gone.stop();
+    const end = await agent('install', '--name', 'early', ...gone.address, '--token-file', '/given/early', '--host-name', 'early', '-i', here.interface, 'ether proto 0x88b5'); // prettier-ignore
+    assert.equal(end.code, 0, end.stderr);
+    await untilAsync('a capture', async () => /listening on/.test(await journal('early')));
+    send(200);
+    const { folder, port } = gone;
+    const there = await Collector.start(t, { prefix: here.prefix, flags, folder, listen: `127.0.0.1:${port}` });
+    await until('200 packets', () => packets(there) === 200);
+    assert.equal((await agent('uninstall', '--name', 'early')).code, 0);
+    assert.match(await journal('early'), /200 packets sent, 200 acknowledged/);
   });
 
   test('a collector that is gone does not hold up the end of the service', async () => {

@@ -60,9 +60,12 @@ test('settings are what was given, and no more', () => {
     count: '5',
     filter: 'tcp port 80',
     'stop-within': '30s',
+    'give-up': 'never',
   });
   assert.equal(files.ca, undefined);
-  assert.match(installed('--server a --stop-within 2m').files.settings, /"stop-within": "2m"/);
+  const { settings } = installed('--server a --stop-within 2m --give-up 5m').files;
+  assert.match(settings, /"stop-within": "2m"/);
+  assert.match(settings, /"give-up": "5m"/);
 });
 
 test('variables and a settings file are meant, too', (t) => {
@@ -75,6 +78,7 @@ test('variables and a settings file are meant, too', (t) => {
     token: 'rcap_variable',
     verbose: true,
     'stop-within': '30s',
+    'give-up': 'never',
   });
   writeFileSync(file, '{"server": "a", "read": "b.pcap"}');
   refused(`install --settings ${file}`, /could not use '--read' with a service/);
@@ -87,7 +91,12 @@ test('token and CA are read, and no secret is shown', async (t) => {
   const { cert } = await selfSigned('CN=ca', true);
   writeFileSync(ca, cert);
   const { files } = installed(`--server a --token-file ${token} --ca ${ca}`, { RCAP_TOKEN: 'rcap_other' });
-  assert.deepEqual(JSON.parse(files.settings), { server: ['a'], token: 'rcap_secret', 'stop-within': '30s' });
+  assert.deepEqual(JSON.parse(files.settings), {
+    server: ['a'],
+    token: 'rcap_secret',
+    'stop-within': '30s',
+    'give-up': 'never',
+  });
   assert.match(files.shown, /"token": "\(hidden\)"/);
   assert.doesNotMatch(files.shown, /rcap_/);
   assert.equal(files.ca, cert);

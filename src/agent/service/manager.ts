@@ -33,6 +33,10 @@ const named = (name: string): string => (name === 'rcap-agent' ? '' : ` --name $
 export const installed = (name: string): string =>
   `service '${name}' is installed and started; rcap-agent service status${named(name)} says how it fares`;
 
+export const removed = (name: string): string => `service '${name}' is stopped and removed`;
+/** Where an installation had ended half-way. */
+export const leftRemoved = (name: string): string => `what was left of service '${name}' is removed`;
+
 export const notInstalled = (name: string): RcapError =>
   new RcapError('NOT_INSTALLED', `could not find service '${name}': it is not installed`, {
     hint: `rcap-agent service install${named(name)} --server HOST:PORT …`,

@@ -38,8 +38,17 @@ export function replaceAll(parts: readonly Part[], between = () => {}): void {
     between();
     for (const { path } of parts) attempt(path, () => renameSync(path + UNFINISHED, path));
   } catch (e) {
-    for (const { path } of parts) rmSync(path + UNFINISHED, { force: true });
+    for (const { path } of parts) discard(path + UNFINISHED);
     throw e;
+  }
+}
+
+/** What stays nevertheless is replaced by the next one. */
+function discard(unfinished: string): void {
+  try {
+    rmSync(unfinished, { force: true });
+  } catch {
+    // why it had to be is the error to show
   }
 }
 

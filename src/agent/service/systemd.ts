@@ -8,9 +8,11 @@ import { alone } from './alone.ts';
 import {
   type Installation,
   installed,
+  leftRemoved,
   type Manager,
   needsExecutable,
   notInstalled,
+  removed,
   type Status,
   taken,
 } from './manager.ts';
@@ -60,7 +62,7 @@ async function install(installation: Installation): Promise<string[]> {
 
     const copies = !inPlace(executable, copy);
     const copied = copies || (known !== undefined && markedCopy(known) === copy);
-    // The unit is first in its place: from then on `uninstall` knows what is ours.
+    // The unit is first in its place: it tells `uninstall` what is ours. Until then all of it has names that are only ours.
     const parts = [whole(unitFile(name), unitOf(installation, copied), 0o644)];
     // Everybody may read it, so a packed one's settings are in the file below alone.
     if (copies) parts.push({ path: copy, mode: 0o755, make: (unfinished) => copyUnpacked(executable, unfinished) });
@@ -113,7 +115,9 @@ function place(parts: Part[], folder: string, between: () => void): void {
 async function uninstall(name: string): Promise<string[]> {
   return asRoot(() => {
     const unit = ourUnit(name);
+    const left = removeUnfinished(name);
     if (unit === undefined) {
+      if (left) return [leftRemoved(name)];
       if (shown(name)['LoadState'] === 'not-found') throw notInstalled(name);
       throw taken(name, 'another service has it');
     }
@@ -127,24 +131,37 @@ async function uninstall(name: string): Promise<string[]> {
     // What else is in the folder, an administrator's token file for one, isn't ours.
     const folder = settingsFolder(name);
     for (const file of filesOf(unit)) rmSync(join(folder, file), { force: true });
-    for (const path of [copyOf(name), join(folder, SETTINGS_FILE), join(folder, CA_FILE)])
-      rmSync(path + UNFINISHED, { force: true });
     removeIfEmpty(folder);
     // Last: what is interrupted before can be done again.
     rmSync(unitFile(name), { force: true });
     systemctl('daemon-reload');
-    return [`service '${name}' is stopped and removed`];
+    return [removed(name)];
   });
 }
 
-/** And the folder of all services' settings. */
-function removeIfEmpty(folder: string): void {
+/** What an installation had begun when it was killed; whether there was anything. */
+function removeUnfinished(name: string): boolean {
+  const folder = settingsFolder(name);
+  const left = [unitFile(name), copyOf(name), join(folder, SETTINGS_FILE), join(folder, CA_FILE)]
+    .map((path) => path + UNFINISHED)
+    .filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined);
+  for (const path of left) rmSync(path, { force: true });
+  return removeIfEmpty(folder) || left.length > 0;
+}
+
+/** And the folder of all services' settings. False if it isn't there, either. */
+function removeIfEmpty(folder: string): boolean {
   try {
     rmdirSync(folder);
+  } catch {
+    return false; // others have theirs there
+  }
+  try {
     rmdirSync(dirname(folder));
   } catch {
-    // it is not, or others have theirs there
+    // other services do
   }
+  return true;
 }
 
 /** Also by another name, through links. */

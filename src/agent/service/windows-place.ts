@@ -6,10 +6,11 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { FOLDER_START } from '../../capture/leftovers.ts';
 import { reasonOf, RcapError } from '../../errors.ts';
+import { UNFINISHED } from './replace.ts';
 import { CA_FILE, LOG_FILE, SETTINGS_FILE } from './settings.ts';
 
 const EXECUTABLE = 'rcap-agent.exe';
-const FILES = [EXECUTABLE, SETTINGS_FILE, CA_FILE].flatMap((name) => [name, `${name}.new`]);
+const FILES = [EXECUTABLE, SETTINGS_FILE, CA_FILE].flatMap((name) => [name, name + UNFINISHED]);
 const OURS = new Set([...FILES, LOG_FILE, `${LOG_FILE}.1`]);
 /** Its process loads the addon from here. */
 const isOurs = (name: string): boolean => OURS.has(name) || name.startsWith(FOLDER_START);
@@ -26,14 +27,17 @@ export function folderIn(name: string, command: string): string | undefined {
   return folder !== undefined && command === commandOf(name, folder) ? folder : undefined;
 }
 
+const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);
 /** Undefined without the folder. */
-export const foreignIn = (folder: string): string | undefined =>
-  existsSync(folder) ? readdirSync(folder).find((name) => !isOurs(name)) : undefined;
+export const foreignIn = (folder: string): string | undefined => namesIn(folder).find((name) => !isOurs(name));
+/** Whether an installation left anything, be it an empty folder. */
+export const isLeft = (folder: string): boolean =>
+  namesIn(folder).some(isOurs) || (existsSync(folder) && foreignIn(folder) === undefined);
 
 /** What is ours, and then the folders if nothing else is in them. False if something is. */
 export function removeOurs(folder: string): boolean {
   try {
-    for (const name of readdirSync(folder).filter(isOurs)) {
+    for (const name of namesIn(folder).filter(isOurs)) {
       // Its process may need a moment more.
       rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
     }
@@ -41,16 +45,15 @@ export function removeOurs(folder: string): boolean {
     const error = `could not remove '${folder}': ${reasonOf(e)}`;
     throw new RcapError('SERVICE', error, { hint: 'delete that folder by hand', cause: e });
   }
-  const removed = removeEmpty(folder);
-  removeEmpty(dirname(folder));
-  return removed;
+  removeIfEmpty(folder);
+  removeIfEmpty(dirname(folder));
+  return !existsSync(folder);
 }
 
-function removeEmpty(folder: string): boolean {
+function removeIfEmpty(folder: string): void {
   try {
     rmdirSync(folder);
-    return true;
   } catch {
-    return false; // others have theirs there
+    // others have theirs there, or it was never made
   }
 }

@@ -8,15 +8,17 @@ import {
   atWork,
   type Installation,
   installed,
+  leftRemoved,
   type Manager,
   needsExecutable,
   notInstalled,
+  removed,
   type Status,
   taken,
 } from './manager.ts';
 import { replace, writeWhole } from './replace.ts';
 import { CA_FILE, LOG_FILE, SETTINGS_FILE, STOP_WITHIN_MS } from './settings.ts';
-import { commandOf, executableIn, folderIn, foreignIn, removeOurs } from './windows-place.ts';
+import { commandOf, executableIn, folderIn, foreignIn, isLeft, removeOurs } from './windows-place.ts';
 
 /** winerror.h */
 const DENIED = 5;
@@ -92,13 +94,22 @@ async function install(services: Services, installation: Installation): Promise<
     if (known === undefined) must(services, 'install', name, services.create(name, commandOf(name, folder)));
   } catch (e) {
     // Without a service nobody would look for the token there.
-    if (known === undefined) removeOurs(folder);
+    if (known === undefined) undo(folder);
     throw e;
   }
   const endMs = (flags.stopWithinMs ?? STOP_WITHIN_MS) + END_MS;
   must(services, 'install', name, services.configure(name, DESCRIPTION, endMs));
   must(services, 'start', name, services.start(name), ALREADY_RUNNING);
   return [installed(name)];
+}
+
+/** What stays nevertheless, `uninstall` removes; why all this had to be is the error to show. */
+function undo(folder: string): void {
+  try {
+    removeOurs(folder);
+  } catch {
+    // as said
+  }
 }
 
 function refuseTaken(name: string, folder: string): void {
@@ -120,16 +131,13 @@ async function uninstall(services: Services, name: string): Promise<string[]> {
   const known = find(services, name);
   const folder = known === undefined ? placeOf(services, name) : folderOf(name, known);
   // An installation may have ended half-way.
-  if (known === undefined && !existsSync(executableIn(folder)) && !existsSync(join(folder, SETTINGS_FILE)))
-    throw notInstalled(name);
+  if (known === undefined && !isLeft(folder)) throw notInstalled(name);
   if (known !== undefined) {
     await stop(services, name);
     must(services, 'remove', name, services.remove(name));
   }
   const left = removeOurs(folder) ? [] : [`'${folder}' stays: something in it is not ours`];
-  const done =
-    known === undefined ? `what was left of service '${name}' is removed` : `service '${name}' is stopped and removed`;
-  return [done, ...left];
+  return [known === undefined ? leftRemoved(name) : removed(name), ...left];
 }
 
 /** Waits until it has delivered what it captured. While it starts or stops, Windows can't tell it. */
