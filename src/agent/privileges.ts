@@ -15,7 +15,10 @@ export function dropPrivileges(addon: Addon, spoolFolder: string | undefined, lo
   if (!now) return;
   if (keepUser && now.uid === 0) {
     const reason = `root stays the user: only root can make files in the spool folder '${spoolFolder}'`;
-    log.warning(`could not give up all privileges: ${reason}`, 'name an empty folder, or one that is missing; where users are mapped, or a file system has no owners, it stays so');
+    log.warning(
+      `could not give up all privileges: ${reason}`,
+      'name an empty folder, or one that is missing; where users are mapped, or a file system has no owners, it stays so',
+    );
   }
   touch('read', '/proc/self/task', 'which threads there are');
   touch('read', '/proc/self/task/*/status', 'whether all threads gave up their privileges');

@@ -220,9 +220,10 @@ const OPTIONS = [
     max: MAX_TIMER_MS,
     never: true,
     group: COLLECTOR,
-    help: 'capture from the start, connected or not; end when there is no connection for this time',
-    more: 'What is not acknowledged by then is lost, and counted. Only a connection that got something acknowledged, or lasted 10 s, makes it start anew.',
-    defaultWords: 'each server is tried once before anything is captured; after the first connection, never. A service has never',
+    help: 'end when there is no connection for this time',
+    more: 'It captures from the start, connected or not. What is not acknowledged by then is lost, and counted. Only a connection that got something acknowledged, or lasted 10 s, makes it start anew.',
+    defaultWords:
+      'each server is tried once before anything is captured; after the first connection, never. A service has never',
   },
   {
     name: 'stop-within',

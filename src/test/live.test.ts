@@ -188,7 +188,10 @@ describe('a live capture', { skip }, () => {
     const end = await named.end();
     assert.equal(end.code, 0, end.stderr);
     assert.match(end.stderr, /20000 packets captured\n[^]*20000 packets sent, 20000 acknowledged/);
-    assert.match(end.stderr.match(/filter on .* is now: .*/g)!.at(-1)!, /and not \(\(dst host 127\.0\.0\.1 and tcp dst port/);
+    assert.match(
+      end.stderr.match(/filter on .* is now: .*/g)!.at(-1)!,
+      /and not \(\(dst host 127\.0\.0\.1 and tcp dst port/,
+    );
     const files = second.published().filter((f) => f.includes('/early/'));
     assert.deepEqual(
       files.flatMap(numbersIn).toSorted((x, y) => x - y),
