@@ -1,5 +1,5 @@
 /** Files that are whole or not there at all, also while others read them. */
-import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { reasonOf, RcapError } from '../../errors.ts';
 
 /** A file that takes the place of one that may be there: who makes it makes it by another name first. */
@@ -32,6 +32,7 @@ export function replaceAll(parts: readonly Part[], between = () => {}): void {
       attempt(path, () => {
         rmSync(path + UNFINISHED, { force: true });
         make(path + UNFINISHED);
+        flush(path + UNFINISHED);
         chmodSync(path + UNFINISHED, mode);
       });
     }
@@ -40,6 +41,16 @@ export function replaceAll(parts: readonly Part[], between = () => {}): void {
   } catch (e) {
     for (const { path } of parts) discard(path + UNFINISHED);
     throw e;
+  }
+}
+
+/** Else power loss could leave the new name with nothing behind it. */
+function flush(path: string): void {
+  const file = openSync(path, 'r+');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
   }
 }
 
