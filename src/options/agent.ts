@@ -222,7 +222,8 @@ const OPTIONS = [
     group: COLLECTOR,
     help: 'capture from the start, connected or not; end when there is no connection for this time',
     more: 'What is not acknowledged by then is lost, and counted. Only a connection that got something acknowledged, or lasted 10 s, makes it start anew.',
-    defaultWords: 'each server is tried once before anything is captured; after the first connection, never. A service has never',
+    defaultWords:
+      'each server is tried once before anything is captured; after the first connection, never. A service has never',
   },
   {
     name: 'stop-within',
