@@ -1,6 +1,7 @@
 /** A Windows executable: the blob as a resource, and version information that says what it is. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { setChecksum } from '../../src/formats/stamp-pe.ts';
 import { searchSystemOnly } from './load-flags.ts';
 
 /** Node looks for the blob only where this says 1. */
@@ -69,6 +70,7 @@ export function injectWindows(file: string, blob: Uint8Array, words: VersionWord
   const bytes = Buffer.from(exe.generate());
   switchOn(bytes);
   searchSystemOnly(bytes);
+  setChecksum(bytes);
   writeFileSync(file, bytes);
 }
 

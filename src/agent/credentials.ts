@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { reasonOf, RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
-import { countCertificates } from '../wire/tls.ts';
+import { certificatesIn } from '../wire/tls.ts';
 
 /** A copy that was cut short must be noticed here: it would look like a collector that can't be trusted. */
 export function readCertificates(path: string): string {
@@ -12,13 +12,13 @@ export function readCertificates(path: string): string {
       hint: "it needs a CA's certificate in PEM form (-----BEGIN CERTIFICATE-----); or use --pin",
       cause,
     });
-  let count;
+  let certificates;
   try {
-    count = countCertificates(text);
+    certificates = certificatesIn(text);
   } catch (e) {
     throw refuse('a certificate in it is damaged', e);
   }
-  if (count === 0) throw refuse('there is no certificate in it');
+  if (certificates.length === 0) throw refuse('there is no certificate in it');
   return text;
 }
 

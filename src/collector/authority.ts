@@ -21,14 +21,37 @@ export async function identityOf(stateFolder: string, given?: { cert: string; ke
   if (given) return check(read(given.key), read(given.cert), given.cert, false);
   const keyPath = join(stateFolder, 'key.pem');
   const certificatePath = join(stateFolder, 'cert.pem');
-  if (existsSync(keyPath)) return check(read(keyPath), read(certificatePath), certificatePath, false);
-  const made = await make();
-  makeStateFolder(stateFolder);
-  // The key last: a start that is cut short leaves nothing that looks finished.
-  rmSync(certificatePath, { force: true });
-  createStateFile(certificatePath, made.certificate);
-  createStateFile(keyPath, made.key);
-  return check(made.key, made.certificate, certificatePath, true);
+  let fresh = false;
+  if (!existsSync(keyPath)) {
+    const made = await make();
+    makeStateFolder(stateFolder);
+    // One without a key is nobody's.
+    rmSync(certificatePath, { force: true });
+    // Several may be here at the same moment: whose key is first, that one's pair is what all of them use.
+    fresh = createdFirst(keyPath, made.key + made.certificate);
+  }
+  const key = read(keyPath);
+  let certificate = readIfThere(certificatePath);
+  if (certificate === undefined) {
+    // Nobody came so far yet, or whoever did was cut short: all write the same.
+    certificate = CERTIFICATE.exec(key)?.[0] ?? read(certificatePath);
+    createdFirst(certificatePath, certificate);
+  }
+  return check(key, certificate, certificatePath, fresh);
+}
+
+/** The file of a key that was made here has its certificate, too: both are there in one step. */
+const CERTIFICATE = /^-----BEGIN CERTIFICATE-----[^]*/m;
+
+/** False: there is one already, which stays. */
+function createdFirst(path: string, text: string): boolean {
+  try {
+    createStateFile(path, text);
+    return true;
+  } catch (e) {
+    if (((e as RcapError).cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw e;
+  }
 }
 
 /** In --state: the pin of a certificate that is elsewhere. */
@@ -51,7 +74,7 @@ export async function pinOf(stateFolder: string): Promise<string> {
   return notedPin(stateFolder) ?? (await identityOf(stateFolder)).pin;
 }
 
-/** As identityOf, but an error when the collector there shows another certificate than the one that this would be. */
+/** As identityOf, but an error when the collector there has another key than the one that this would be. */
 export async function identityToSignWith(
   stateFolder: string,
   given?: { cert: string; key: string },
@@ -66,7 +89,19 @@ export async function identityToSignWith(
       },
     );
   }
-  return identityOf(stateFolder, given);
+  const identity = await identityOf(stateFolder, given);
+  if (given && (noted !== undefined || existsSync(join(stateFolder, 'key.pem')))) {
+    const pin = noted ?? (await identityOf(stateFolder)).pin;
+    if (pin !== identity.pin) {
+      throw new RcapError('CERTIFICATE', `could not use the key '${given.key}': the collector has another, ${pin}`, {
+        hint:
+          noted === undefined
+            ? 'leave out --tls-cert and --tls-key, or start the collector with them first'
+            : '--tls-cert FILE --tls-key FILE, as the collector was started with; or start it with these first',
+      });
+    }
+  }
+  return identity;
 }
 
 function notedPin(stateFolder: string): string | undefined {
@@ -81,6 +116,15 @@ function check(key: string, certificate: string, path: string, fresh: boolean): 
     return { key, certificate, pin: pinOfCertificate(certificate), fresh };
   } catch (e) {
     throw new RcapError('CERTIFICATE', `could not use certificate '${path}': ${(e as Error).message}`, { cause: e });
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return read(path);
+  } catch (e) {
+    if (!existsSync(path)) return undefined;
+    throw e;
   }
 }
 

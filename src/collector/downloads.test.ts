@@ -9,7 +9,7 @@ import { test, type TestContext } from 'node:test';
 import { connect } from 'node:tls';
 import { readStamp } from '../formats/stamp.ts';
 import { Log } from '../log.ts';
-import { cleanUp, temporaryFolder, until } from '../test/support.ts';
+import { bounded, cleanUp, temporaryFolder, until } from '../test/support.ts';
 import { identityOf } from './authority.ts';
 import { Downloads } from './downloads.ts';
 import { Links } from './links.ts';
@@ -119,8 +119,8 @@ test('an expired link, and one whose token is revoked, say so in the log only', 
 });
 
 /** With TLS or without. */
-const silent = async (t: TestContext, port: number, tls: boolean) => {
-  const to = { host: '127.0.0.1', port };
+const silent = async (t: TestContext, port: number, tls: boolean, localAddress = '127.0.0.1') => {
+  const to = { host: '127.0.0.1', port, localAddress };
   const socket = tls ? connect({ ...to, rejectUnauthorized: false }) : connectTcp(to);
   socket.on('error', () => {});
   socket.resume();
@@ -142,6 +142,50 @@ test('thousands of requests on one connection: the first is refused, the connect
   assert.equal((await ask(at, path)).status, 200);
 });
 
+/** All that comes until the other side closes. */
+async function exchange(port: number, bytes: string): Promise<string> {
+  const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+  socket.on('error', () => {});
+  socket.write(bytes);
+  let said = '';
+  socket.setEncoding('latin1').on('data', (text: string) => (said += text));
+  await bounded(`the end of ${bytes.slice(0, 60)}`, once(socket, 'close'));
+  return said;
+}
+
+test('whatever kind of request it is, its answer is 404, the only one there, and the log has who asked', async (t) => {
+  const { create, port, turnedAway } = await fresh(t);
+  const path = `/${create()}`;
+  const at = await port();
+  const requests = [
+    'GET /x HTTP/1.1\r\n\r\n',
+    'GET /x HTTP/1.0\r\n\r\n',
+    'GET /x HTTP/1.1\r\nHost: a\r\nExpect: foo\r\n\r\n',
+    'POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n',
+    'GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    'CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n',
+    'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n',
+  ];
+  for (const [n, request] of requests.entries()) {
+    for (const times of [1, 50]) {
+      const said = await exchange(at, request.repeat(times));
+      // Of many in one go the second ends the connection, maybe before the first has its answer.
+      if (times === 1 || said !== '') assert.match(said, /^HTTP\/1\.1 404 Not Found\r\nConnection: close\r\n/);
+      assert.ok(said.split('HTTP/').length <= 2, said);
+    }
+    assert.equal(turnedAway.length, 2 * n + 2, request);
+  }
+  for (let n = 0; n < 50; n++) {
+    const raw = connectTcp({ host: '127.0.0.1', port: at });
+    const gone = connect({ socket: raw, rejectUnauthorized: false });
+    for (const s of [raw, gone]) s.on('error', () => {});
+    await once(gone, 'secureConnect');
+    await new Promise((resolve) => gone.write(requests[5]!, resolve));
+    raw.resetAndDestroy();
+  }
+  assert.equal((await ask(at, path, { headers: { Expect: 'foo' } })).status, 200);
+});
+
 test('connections that say nothing keep nobody out, and nobody ends a transfer', async (t) => {
   const { create, port, agent } = await fresh(t);
   const [path, other] = [`/${create()}`, `/${create()}`];
@@ -156,6 +200,21 @@ test('connections that say nothing keep nobody out, and nobody ends a transfer',
   let bytes = 0;
   for await (const chunk of response) bytes += (chunk as Buffer).length;
   assert.ok(bytes > agent.length);
+});
+
+test('one address that opens many connections loses its own, not those of others', async (t) => {
+  const { create, port } = await fresh(t);
+  const path = `/${create()}`;
+  const at = await port();
+  const early = await silent(t, at, true);
+  const others: Socket[] = [];
+  for (let n = 0; n < 300; n++) others.push(await silent(t, at, false, '127.0.0.2'));
+  await until('the oldest are gone', () => others.slice(0, 300 - 128).every((s) => s.destroyed));
+  let said = '';
+  early.on('data', (bytes: Buffer) => (said += bytes.subarray(0, 100).toString('latin1')));
+  early.write(`GET ${path} HTTP/1.1\r\n\r\n`);
+  await until('an answer', () => said.startsWith('HTTP/1.1 200 OK') || early.destroyed);
+  assert.ok(said.startsWith('HTTP/1.1 200 OK'), said);
 });
 
 test('headers without end and bytes that are no HTTP end the connection', async (t) => {

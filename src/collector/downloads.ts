@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
@@ -13,12 +13,13 @@ import { type Piece, pieces } from '../formats/image.ts';
 import { stamp } from '../formats/stamp.ts';
 import type { Log } from '../log.ts';
 import { type Address, formatAddress } from '../options/units.ts';
+import { networkOf } from './doorkeeper.ts';
 import { cut, imageOf } from './executables.ts';
 import type { Link, Links } from './links.ts';
 
 /** How often it is looked whether there are links. */
 const LOOK_MS = 250;
-/** When there are more, the oldest that fetches nothing goes: a stranger's silence keeps nobody out. */
+/** When there are more, one that fetches nothing goes: a stranger's silence keeps nobody out. */
 const MAX_CONNECTIONS = 128;
 /** To say what is wanted, TLS included. */
 const REQUEST_MS = 10_000;
@@ -91,10 +92,24 @@ export class Downloads {
         requestTimeout: REQUEST_MS,
         connectionsCheckingInterval: 1000,
         maxHeaderSize: MAX_HEADER_BYTES,
+        // Node would answer by itself.
+        requireHostHeader: false,
       },
       (request, response) => void this.#answer(request, response),
     );
     this.#server = server;
+    for (const event of ['checkContinue', 'checkExpectation'] as const) {
+      server.on(event, (request: IncomingMessage, response: ServerResponse) => void this.#answer(request, response));
+    }
+    // Comes without a response. (An upgrade that nobody listens for is a request like any other.)
+    server.on('connect', (request: IncomingMessage) => {
+      const response = new ServerResponse(request);
+      response.assignSocket(request.socket);
+      response.on('finish', () => request.socket.destroySoon());
+      // Node takes its own listener off; it is closed then.
+      request.socket.on('error', () => {});
+      void this.#answer(request, response);
+    });
     server.on('connection', (socket: Socket) => this.#accepted(socket));
     server.on('error', (e) => this.#fail(e));
     for (const event of ['tlsClientError', 'clientError'] as const) {
@@ -127,27 +142,31 @@ export class Downloads {
   }
 
   #accepted(socket: Socket): void {
-    if (this.#sockets.size >= MAX_CONNECTIONS && !this.#evict()) {
+    const peer = peerOf(socket);
+    if (this.#sockets.size >= MAX_CONNECTIONS && !this.#evict(peer)) {
       socket.destroy();
       return;
     }
-    const peer = peerOf(socket);
     this.#sockets.set(peer, socket);
     socket.on('close', () => {
       if (this.#sockets.get(peer) === socket) this.#sockets.delete(peer);
     });
   }
 
-  /** False: all fetch something. */
-  #evict(): boolean {
+  /**
+   * Of those that fetch nothing the oldest goes of the network that has the most, with the newcomer: who opens many
+   * connections loses his own. False: all fetch something.
+   */
+  #evict(newcomer: string): boolean {
     const fetching = new Set(this.#busy.values());
-    for (const [peer, socket] of this.#sockets) {
-      if (fetching.has(peer)) continue;
-      this.#sockets.delete(peer);
-      socket.destroy();
-      return true;
-    }
-    return false;
+    const idle = [...this.#sockets.keys()].filter((peer) => !fetching.has(peer));
+    const crowds = Map.groupBy([...idle, newcomer], networkOfPeer);
+    const most = Math.max(...[...crowds.values()].map((c) => c.length));
+    const peer = idle.find((p) => crowds.get(networkOfPeer(p))!.length === most);
+    if (peer === undefined) return false;
+    this.#sockets.get(peer)!.destroy();
+    this.#sockets.delete(peer);
+    return true;
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -227,6 +246,7 @@ export class Downloads {
 
 const short = ({ id }: Link) => id.slice(0, 8);
 const peerOf = (socket: Socket) => `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`;
+const networkOfPeer = (peer: string) => networkOf(peer.slice(0, peer.lastIndexOf(':')));
 
 async function* bytesOf(file: FileHandle, list: Piece[]): AsyncGenerator<Uint8Array> {
   for (const piece of cut(list)) {

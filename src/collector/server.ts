@@ -136,14 +136,15 @@ export class CollectorServer {
 
   /**
    * Strangers must not keep out who has a token: for one from this network the one goes that waits the longest, once it has
-   * waited for a while; at once if more of its network are about than of this one. False: nobody could.
+   * waited for a while; at once if more of its network are about than of this one. False: nobody could but `newcomer`, which
+   * is one of them already.
    */
-  #evict(network: string): boolean {
+  #evict(network: string, newcomer?: Socket): boolean {
     const before = this.#host.clock.now() - EVICT_MS;
     let searched = 0;
     for (const [socket, visit] of this.#strangers) {
       if (searched++ === EVICT_SEARCH) return false;
-      if (socket.destroyed) continue;
+      if (socket === newcomer || socket.destroyed) continue;
       if (visit.sinceMs > before && this.#crowd(visit.network) <= this.#crowd(network) + 1) continue;
       this.#noStranger(socket);
       socket.destroy();
@@ -193,7 +194,7 @@ export class CollectorServer {
     }
     socket.resume();
     this.#intakes.set(intake, socket);
-    if (this.#intakes.size > this.#options.maxConnections && !this.#evict(visit.network)) {
+    if (this.#intakes.size > this.#options.maxConnections && !this.#evict(visit.network, raw)) {
       intake.refuse(
         Code.LIMIT,
         `more than ${this.#options.maxConnections} connections`,

@@ -94,11 +94,20 @@ function checked(image: Image, at: number, { size, patches }: Stamped): Stamped 
     sum -= sumAt(offset, image.read(offset, there));
   }
   for (const { offset, bytes } of patches) sum += sumAt(offset, bytes);
-  // What is not all zeros sums up to no zero.
-  const folded = ((sum % 0xffff) + 0xffff) % 0xffff || 0xffff;
-  const checksum = { offset: at, bytes: u32(known ? folded + size : 0) };
+  const checksum = { offset: at, bytes: u32(known ? folded(sum) + size : 0) };
   return { size, patches: [checksum, ...patches] };
 }
+
+/** Makes the checksum of a whole file right, whatever it was. */
+export function setChecksum(bytes: Uint8Array): void {
+  const image = { size: bytes.length, read: (at: number, length: number) => bytes.subarray(at, at + length) };
+  const { checksum } = placesOf(image);
+  bytes.fill(0, checksum, checksum + 4);
+  bytes.set(u32(folded(sumAt(0, bytes)) + bytes.length), checksum);
+}
+
+/** What is not all zeros sums up to no zero. */
+const folded = (sum: number) => ((sum % 0xffff) + 0xffff) % 0xffff || 0xffff;
 
 function sumAt(offset: number, bytes: Uint8Array): number {
   return bytes.reduce((sum, byte, i) => sum + ((offset + i) % 2 ? byte * 256 : byte), 0);

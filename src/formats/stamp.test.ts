@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { RcapError } from '../errors.ts';
 import { fuzz } from '../test/fuzz.ts';
 import { type Image, pieces } from './image.ts';
+import { setChecksum } from './stamp-pe.ts';
 import { MAX_STAMP_BYTES, readStamp, stamp, TAIL_BYTES } from './stamp.ts';
 
 const imageOf = (bytes: Uint8Array): Image => ({
@@ -183,6 +184,16 @@ test('PE: the checksum stays right, and one that is not set stays so', () => {
     const unset = Buffer.from(file);
     unset.writeUInt32LE(0, CHECKSUM_AT);
     assert.equal(stamped(unset, Buffer.from('x')).readUInt32LE(CHECKSUM_AT), 0);
+  }
+});
+
+test('PE: a checksum is made right whatever it was', () => {
+  for (const file of [pe(), pe([], 1023), pe([100])]) {
+    for (const wrong of [0, 1, 0xffffffff]) {
+      file.writeUInt32LE(wrong, CHECKSUM_AT);
+      setChecksum(file);
+      assert.equal(file.readUInt32LE(CHECKSUM_AT), checksumOf(file));
+    }
   }
 });
 

@@ -169,6 +169,24 @@ describe('the footprint', { skip }, () => {
     assert.deepEqual(said.touched.filter((x) => ['route', 'packet socket'].includes(x.how)).map(text), ['route 127.0.0.1', 'packet socket lo']); // prettier-ignore
   });
 
+  const bundle = '/etc/ssl/certs/ca-certificates.crt';
+  const noBundle = !existsSync(bundle) && `needs ${bundle}`;
+  test("of a file of the system's CAs that has none", { skip: noBundle }, async (t) => {
+    const folder = temporaryFolder(t);
+    const empty = join(folder, 'empty.crt');
+    writeFileSync(empty, '');
+    const prefix = ['unshare', '-m', 'sh', '-c', `mount --bind ${empty} ${bundle} && exec "$@"`, 'sh'];
+    const { end, said, seen } = await traced(
+      t,
+      folder,
+      ['--server', `127.0.0.1:${collector.port}`, '-i', 'lo'],
+      prefix,
+    );
+    assert.equal(end.code, 1);
+    assertSame(seen, said);
+    assert.ok(said.touched.some((x) => x.how === 'read' && x.target === bundle));
+  });
+
   test('of a capture that failed to start', async (t) => {
     const folder = temporaryFolder(t);
     const { end, said, seen } = await traced(t, folder, ['-i', 'nonesuch', '-w', join(folder, 'out.pcap')]);

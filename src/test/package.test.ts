@@ -152,6 +152,20 @@ describe(
       assert.equal(dependentLoadFlags(readFileSync(WINDOWS)), 0x800);
     });
 
+    test('has the right checksum', () => {
+      const bytes = readFileSync(WINDOWS);
+      const at = bytes.readUInt32LE(0x3c) + 24 + 64;
+      const stated = bytes.readUInt32LE(at);
+      bytes.writeUInt32LE(0, at);
+      // As Windows does it: 16-bit words with carries, and the size.
+      let sum = 0;
+      for (let i = 0; i < bytes.length; i += 2) {
+        sum += bytes[i]! | ((bytes[i + 1] ?? 0) << 8);
+        sum = (sum & 0xffff) + (sum >>> 16);
+      }
+      assert.equal(stated, sum + bytes.length);
+    });
+
     test("is signed with somebody's certificate; a changed byte shows", (t) => {
       const folder = temporaryFolder(t);
       const at = (name: string) => join(folder, name);

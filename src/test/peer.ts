@@ -23,7 +23,11 @@ export class Peer {
   }
 
   static async connect(t: Cleaner, port: number, options: ConnectionOptions = {}): Promise<Peer> {
-    const raw = connect({ port, host: '127.0.0.1', noDelay: true });
+    return Peer.over(t, connect({ port, host: '127.0.0.1', noDelay: true }), options);
+  }
+
+  /** On a connection that there is. */
+  static async over(t: Cleaner, raw: Socket, options: ConnectionOptions = {}): Promise<Peer> {
     t.after(() => void raw.destroy());
     const socket = connectTls({ socket: raw, rejectUnauthorized: false, ...options });
     const peer = new Peer(raw, socket);

@@ -214,6 +214,19 @@ describe('a token in the wrong hands', { skip: lacks('capinfos'), timeout: 600_0
     assert.ok(plain.length === 100 && quiet.length === 2);
   });
 
+  it('where all who have a place have a token, one that was slow to come is told so, too', async (t) => {
+    const own = await Collector.start(t, { flags: ['--max-connections', '1'] });
+    const kept = await Peer.greeted(t, own.port, await own.token('--host', 'kept'), 'kept');
+    const raw = connect(own.port, '127.0.0.1');
+    await once(raw, 'connect');
+    await new Promise((resolve) => setTimeout(resolve, 700)); // longer than somebody new may stay who is in the way
+    const slow = await Peer.over(t, raw);
+    assert.equal((await slow.refusal()).code, 'LIMIT');
+    await own.says(/refused 127\.0\.0\.1:\d+: more than 1 connections/);
+    assert.ok(!kept.closed);
+    kept.end();
+  });
+
   it('one address that opens connections faster than they are given up keeps out nobody at another', async (t) => {
     const own = await Collector.start(t, { flags: ['--max-connections', '3'] });
     const token = await own.token('--host', '*');

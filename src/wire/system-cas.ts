@@ -24,9 +24,8 @@ export function systemCas(): string[] {
   for (const file of FILES) {
     try {
       const certificates = readFileSync(file, 'utf8');
-      if (!HAS_ONE.test(certificates)) continue;
       touch('read', file, "the system's CAs");
-      return [certificates];
+      if (HAS_ONE.test(certificates)) return [certificates];
     } catch {
       // of another distribution
     }

@@ -11,16 +11,8 @@ import * as tls from 'node:tls';
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { RcapError } from '../errors.ts';
-import { temporaryFolder } from '../test/support.ts';
-import {
-  connectOptions,
-  countCertificates,
-  pinOf,
-  pinOfCertificate,
-  TLS_OPTIONS,
-  type Trust,
-  verifyPeer,
-} from './tls.ts';
+import { lacks, temporaryFolder } from '../test/support.ts';
+import { certificatesIn, connectOptions, pinOf, pinOfCertificate, TLS_OPTIONS, type Trust, verifyPeer } from './tls.ts';
 
 interface Certificate {
   pem: string;
@@ -262,11 +254,53 @@ test('an empty CA trusts nobody, whatever CAs the environment adds to those that
   assert.deepEqual((await text(child.stdout)).trim().split('\n'), ['true', 'false', 'false', 'false']);
 });
 
-test('certificates are counted, and none is damaged', () => {
-  assert.equal(countCertificates(''), 0);
-  assert.equal(countCertificates(own.key), 0);
-  assert.equal(countCertificates(`comment\n${own.pem}\n# another\r\n${authority.pem}`), 2);
-  for (const cut of [60, own.pem.length / 2, own.pem.length - 20]) {
-    assert.throws(() => countCertificates(`${authority.pem}\n${own.pem.slice(0, cut)}`), String(cut));
+test('certificates are found, and none is damaged', () => {
+  assert.deepEqual(certificatesIn(''), []);
+  assert.deepEqual(certificatesIn(own.key), []);
+  assert.equal(certificatesIn(`comment\n${own.pem}\n# another\r\n${authority.pem}`).length, 2);
+  for (const form of [PEM, X509, TRUSTED]) {
+    for (const cut of [60, own.pem.length / 2, own.pem.length - 20]) {
+      const short = form(own.pem).slice(0, cut);
+      assert.throws(() => certificatesIn(`${authority.pem}\n${short}`), String(cut));
+      assert.throws(() => certificatesIn(`${short}\n${authority.pem}`), String(cut));
+    }
+  }
+});
+
+const PEM = (pem: string) => pem;
+const X509 = (pem: string) => pem.replaceAll(' CERTIFICATE-', ' X509 CERTIFICATE-');
+/** What OpenSSL writes with -trustout, without limits of its trust. */
+const TRUSTED = (pem: string) => pem.replaceAll(' CERTIFICATE-', ' TRUSTED CERTIFICATE-');
+
+test('a CA is trusted in whatever form its file has it, and whatever else is in there', async (t) => {
+  const port = await serve(t, await certificate({ issuer: authority }));
+  const damaged = '-----BEGIN PRIVATE KEY-----\n!!!\n-----END PRIVATE KEY-----\n';
+  for (const form of [PEM, X509, TRUSTED]) {
+    const ca = form(authority.pem);
+    for (const text of [
+      ca,
+      `\uFEFF${ca}`,
+      `${own.pem}\n# and\r\n\uFEFF${ca}\n${damaged}`,
+      `${damaged}${own.key}${ca}`,
+    ]) {
+      assert.equal(certificatesIn(text).length, text.includes(own.pem) ? 2 : 1);
+      assert.equal(await trusts(t, port, { ca: text }), undefined, text);
+    }
+  }
+});
+
+test("what a CA's file says that it is not to be trusted for, it is not", { skip: lacks('openssl') }, async (t) => {
+  const port = await serve(t, await certificate({ issuer: authority }));
+  for (const [limit, trusted] of [
+    ['-addtrust serverAuth', true],
+    ['-addtrust emailProtection', false],
+    ['-addreject serverAuth', false],
+  ] as const) {
+    const { stdout } = spawnSync('openssl', ['x509', '-trustout', ...limit.split(' ')], {
+      input: authority.pem,
+      encoding: 'utf8',
+    });
+    assert.equal(certificatesIn(stdout).length, 1);
+    assert.equal((await trusts(t, port, { ca: stdout })) === undefined, trusted, limit);
   }
 });

@@ -27,7 +27,7 @@ export function connectOptions(host: string, trust: Trust): tls.ConnectionOption
     host,
     ...(isName(host) ? { servername: host } : {}),
     // Always a list, if need be an empty one, which trusts nobody: Node takes '' and undefined for its own CAs.
-    ca: trust === 'system' ? systemCas() : 'ca' in trust ? [trust.ca] : [],
+    ca: trust === 'system' ? systemCas() : 'ca' in trust ? certificatesIn(trust.ca) : [],
     // Decided by verifyPeer, before a byte is sent: only so can a refusal show the pin that was seen.
     rejectUnauthorized: false,
   };
@@ -97,10 +97,16 @@ const WORDS: Record<string, string> = {
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 };
 
-/** How many certificates a text in PEM form holds. Throws when one of them is damaged. */
-export function countCertificates(pem: string): number {
-  const [, ...behind] = pem.split(/^-----BEGIN CERTIFICATE-----/m);
-  return behind.map((rest) => new X509Certificate(`-----BEGIN CERTIFICATE-----${rest}`)).length;
+/**
+ * The certificates in a text in PEM form, by any of the names that OpenSSL knows for them. One by one: from the whole text it
+ * would take none behind anything else that is damaged. Throws when one of them is.
+ */
+export function certificatesIn(pem: string): string[] {
+  // Editors on Windows put a mark in front, which stays in the midst where files were put together.
+  const parts = pem.replace(/^\uFEFF/gm, '').split(/^(?=-----BEGIN )/m);
+  const certificates = parts.filter((part) => /^-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/.test(part));
+  for (const c of certificates) new X509Certificate(c);
+  return certificates;
 }
 
 /** The public key's pin of a certificate in PEM form. */
