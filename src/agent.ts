@@ -122,20 +122,16 @@ async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<numbe
     const packets = plural(unacknowledged(run.ledger), 'not yet acknowledged');
     log.warning(`${packets}; send the signal again (Ctrl-C) to give up`);
   };
-  const giveUp = () => {
-    log.warning('giving up: what is not acknowledged is lost');
-    run.giveUp();
-  };
   let late: NodeJS.Timeout | undefined;
   const release = onSignals((signal, again) => {
     if (again) {
-      giveUp();
+      run.giveUp();
     } else {
       log.debug(`${signal}: sending what is captured`);
       run.stop('stopped');
       stopped = true;
       remind();
-      if (flags.stopWithinMs !== undefined) late = setTimeout(giveUp, flags.stopWithinMs);
+      if (flags.stopWithinMs !== undefined) late = setTimeout(() => run.giveUp(), flags.stopWithinMs);
     }
   });
   try {

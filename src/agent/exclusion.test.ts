@@ -33,6 +33,22 @@ test('what is tried is left out before, and not any more when nobody was verifie
   assert.deepEqual([said.splice(0), exclusion.filter], [['eth0 not ()'], '']);
 });
 
+test('servers that were given as addresses are left out from the start, whoever is connected where', async () => {
+  const given = [at(A), at(B)];
+  const exclusion = new Exclusion({
+    clock: systemClock,
+    given,
+    running: () => [],
+    changed() {},
+    failed() {},
+    kept() {},
+  });
+  assert.equal(exclusion.filter, ownTraffic(given));
+  await exclusion.attempt([at(B)]);
+  exclusion.settle([at(B)]);
+  assert.equal(exclusion.filter, ownTraffic(given));
+});
+
 test('of several addresses the one that was verified stays, and is no change when it is tried again', async () => {
   const { exclusion, said } = stage();
   await exclusion.attempt([at(A), at(B)]);

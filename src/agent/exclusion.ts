@@ -17,6 +17,8 @@ export interface Running {
 
 export interface ExclusionOptions<S extends Running> {
   clock: Clock;
+  /** Servers by address: left out from the start, since other agents of this host may be connected there. */
+  given?: readonly Place[];
   running: () => S[];
   /** This is what filters there from now on. */
   changed: (where: S, effectiveFilter: string) => void;
@@ -27,12 +29,13 @@ export interface ExclusionOptions<S extends Running> {
 }
 
 export class Exclusion<S extends Running> implements Attempts {
-  readonly #own = new OwnTraffic();
+  readonly #own: OwnTraffic;
   readonly #retiring = new WeakSet<Place>();
   readonly #options: ExclusionOptions<S>;
 
   constructor(options: ExclusionOptions<S>) {
     this.#options = options;
+    this.#own = new OwnTraffic(options.given);
   }
 
   /** BPF text of what is left out; empty as long as there is nothing. */

@@ -27,7 +27,7 @@ function onTheWire(address: string): string {
   return isIPv6(plain) ? new SocketAddress({ address: plain, family: 'ipv6' }).address : plain;
 }
 
-/** Places that are left out at most. */
+/** Places that are left out at most, beside those that we were given. */
 const MAX_PLACES = 64;
 
 const textOf = ({ address, port, from }: Place): string =>
@@ -35,12 +35,18 @@ const textOf = ({ address, port, from }: Place): string =>
 const inOrder = (a: Place, b: Place) => (textOf(a) < textOf(b) ? -1 : 1);
 
 /**
- * Where we connect to: what is tried now, and where collectors were verified, since an older connection may still be seen
- * when a newer is made. What was only tried is forgotten: else whoever answers a name lookup could have addresses left out.
+ * Where we connect to: the addresses that we were given; what is tried now; and where collectors were verified, since an older
+ * connection may still be seen when a newer is made. What was only tried is forgotten: else whoever answers a name lookup could
+ * have addresses left out.
  */
 export class OwnTraffic {
+  readonly #given: readonly Place[];
   readonly #verified = new Map<string, Place>();
   #tried: readonly Place[] = [];
+
+  constructor(given: readonly Place[] = []) {
+    this.#given = given;
+  }
 
   /** One of these is connected to next. True when the filter is another one now. */
   attempt(places: readonly Place[]): boolean {
@@ -83,7 +89,7 @@ export class OwnTraffic {
 
   /** BPF text; empty as long as there is nothing. */
   get filter(): string {
-    const places = [...this.#verified.values(), ...this.#tried].slice(-MAX_PLACES);
+    const places = [...this.#given, ...[...this.#verified.values(), ...this.#tried].slice(-MAX_PLACES)];
     return ownTraffic([...new Map(places.map((p) => [textOf(p), p])).values()].toSorted(inOrder));
   }
 }

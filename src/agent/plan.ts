@@ -22,6 +22,8 @@ export interface Plan {
   bufferBytes: number;
   limits: Limits;
   durationMs: number | undefined;
+  /** How long it delivers after its captures have failed; left out: until all is acknowledged. */
+  stopWithinMs: number | undefined;
   upload: Upload | undefined;
   host: { name: string; system: string };
   spoolBytes: number;
@@ -52,6 +54,7 @@ export function makePlan(flags: AgentFlags): Plan {
     bufferBytes: flags.bufferBytes,
     limits: { count: flags.count, bytes: flags.bytes },
     durationMs: flags.durationMs,
+    stopWithinMs: flags.stopWithinMs,
     upload: flags.servers.length > 0 ? uploadOf(flags) : undefined,
     host: { name: flags.hostName ?? hostname(), system: `${platform()} ${arch()}` },
     spoolBytes: flags.spoolBytes,

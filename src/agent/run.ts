@@ -1,5 +1,6 @@
 /** One run of the agent: opens, moves blocks from the sources to the spool, ends when it is told to, and accounts for all. */
 import { randomBytes } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { Interface } from 'node-pcap-native';
 import { findInterface, interfaceOf, listInterfaces } from '../capture/interfaces.ts';
 import { openLive } from '../capture/live.ts';
@@ -9,7 +10,7 @@ import { systemClock } from '../clock.ts';
 import { exitCodeOf, RcapError } from '../errors.ts';
 import { emptyLedger, imbalance, type Ledger, lost, sum } from '../ledger.ts';
 import type { Block, CaptureInfo } from '../packet.ts';
-import { tlsDial } from '../wire/dial.ts';
+import { type Place, tlsDial } from '../wire/dial.ts';
 import { localAddressTo } from '../wire/reach.ts';
 import { Exclusion } from './exclusion.ts';
 import { admit, type Admitted, type Taken } from './limit.ts';
@@ -93,6 +94,9 @@ export class Run {
   readonly #started = performance.now();
   #sink!: Sink;
   readonly #outage = new Outage(systemClock);
+  /** The interface that we chose ourselves. */
+  #guess: Interface | undefined;
+  #late: NodeJS.Timeout | undefined;
   #reason = '';
   #givenUp = false;
   readonly #exclusion: Exclusion<OpenSource>;
@@ -106,6 +110,7 @@ export class Run {
     this.#events = events;
     this.#exclusion = new Exclusion({
       clock: systemClock,
+      given: plan.upload ? addressesIn(plan.upload) : [],
       // A capture that is to end needs no other filter.
       running: () => (this.#reason ? [] : this.#sources.filter((s) => !s.ended)),
       changed: (where, effectiveFilter) => this.#filterChanged(where, effectiveFilter),
@@ -137,7 +142,11 @@ export class Run {
       const opened = sink.open();
       // Who doesn't give up at once wants the packets of the time until there is a connection, too.
       const early = plan.read === undefined && plan.upload?.giveUpMs !== undefined;
-      if (early) opened.catch((e: RcapError) => this.#fail(e));
+      if (early)
+        opened.then(
+          (address) => this.#checkGuess(address),
+          (e: RcapError) => this.#fail(e),
+        );
       const ready = early ? this.#wayOut(plan.upload!) : opened;
       // A signal may end the run while it still connects.
       await Promise.race([ready, this.#finished]);
@@ -146,7 +155,13 @@ export class Run {
       timers.push(setInterval(() => this.#tick(), COUNTERS_MS));
       if (plan.durationMs !== undefined) timers.push(setTimeout(() => this.stop('duration'), plan.durationMs));
       await this.#finished;
+    } catch (e) {
+      // A service tries again in this process.
+      this.#over = true;
+      await sink.close(true);
+      throw e;
     } finally {
+      clearTimeout(this.#late);
       for (const t of timers) clearInterval(t);
       for (const s of this.#sources) s.source.stop(false);
     }
@@ -226,6 +241,12 @@ export class Run {
 
   /** Ends at once: what isn't acknowledged is lost. */
   giveUp(): void {
+    if (this.#over) return;
+    this.#notice('warning', 'giving up: what is not acknowledged is lost');
+    this.#abandon();
+  }
+
+  #abandon(): void {
     this.#givenUp = true;
     this.#reason ||= 'given up';
     this.#finish();
@@ -238,8 +259,20 @@ export class Run {
 
   /** The address that we will connect from, if that matters: for where there is no connection yet. */
   async #wayOut({ servers, source, proxyFor }: Upload): Promise<string | undefined> {
-    const [first] = servers;
-    return this.#plan.interfaces.length > 0 ? undefined : (source ?? localAddressTo(proxyFor?.(first!) ?? first!));
+    if (this.#plan.interfaces.length > 0) return undefined;
+    return source ?? localAddressTo(servers.map((server) => proxyFor?.(server) ?? server));
+  }
+
+  /** Before a name is known, or while routes change, the way to a collector may be another one than it is in the end. */
+  #checkGuess(address: string | undefined): void {
+    const guess = this.#guess;
+    if (!guess || address === undefined || interfaceOf([guess], plain(address))) return;
+    const what = `captures on '${guess.name}', but the collector is reached from ${plain(address)}`;
+    this.#notice(
+      'warning',
+      what,
+      "if that is another interface, name the right one with -i: 'rcap-agent -D' lists them",
+    );
   }
 
   #openInterfaces(pool: Pool, localAddress: string | undefined): void {
@@ -247,7 +280,7 @@ export class Run {
     const list = listInterfaces(this.#addon);
     const chosen = plan.interfaces.length
       ? plan.interfaces.map((w) => findInterface(list, w))
-      : [defaultInterface(list, localAddress)];
+      : [(this.#guess = defaultInterface(list, localAddress))];
     const exclusion = this.#exclusion.filter;
     for (const device of new Set(chosen)) {
       const { filter, snaplen, promiscuous, bufferBytes } = plan;
@@ -320,6 +353,10 @@ export class Run {
     entry.ended = true;
     if (error) this.#report(error);
     this.#count();
+    // What is to start it again must not wait for a collector that may never come.
+    const { stopWithinMs } = this.#plan;
+    if (error && !this.#reason && stopWithinMs !== undefined && this.#sources.every((s) => s.ended))
+      this.#late = setTimeout(() => this.giveUp(), stopWithinMs);
     for (const capture of entry.captures.values()) {
       capture.ending = true;
       this.#sink.end(capture, error?.message ?? (this.#reason || 'end of file'));
@@ -344,7 +381,7 @@ export class Run {
   #fail(error: RcapError): void {
     if (this.#over) return;
     this.#report(error);
-    this.giveUp();
+    this.#abandon();
   }
 
   #report(error: RcapError): void {
@@ -395,9 +432,16 @@ const filterWords = ({ source }: OpenSource, effectiveFilter: string): string =>
 
 const NOTHING: Admitted = { packets: 0, packetBytes: 0, end: 0 };
 
+/** Without what an address has beside it in a socket's name. */
+const plain = (address: string): string => address.replace(/^::ffff:|%.*$/g, '');
+
+/** What was given as addresses, and is connected to directly. */
+const addressesIn = ({ servers, proxyFor }: Upload): Place[] =>
+  servers.filter((s) => isIP(s.host) !== 0 && !proxyFor?.(s)).map(({ host, port }) => ({ address: host, port }));
+
 /** The interface that routes to the collector; without a collector the first that libpcap would take. */
 function defaultInterface(list: Interface[], localAddress: string | undefined): Interface {
-  const found = localAddress === undefined ? list[0] : interfaceOf(list, localAddress.replace(/^::ffff:|%.*$/g, ''));
+  const found = localAddress === undefined ? list[0] : interfaceOf(list, plain(localAddress));
   if (found) return found;
   throw new RcapError('NO_SUCH_INTERFACE', 'could not choose an interface', {
     hint: "name one with -i; 'rcap-agent -D' lists them",

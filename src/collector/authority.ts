@@ -123,7 +123,7 @@ function readIfThere(path: string): string | undefined {
   try {
     return read(path);
   } catch (e) {
-    if (!existsSync(path)) return undefined;
+    if (((e as RcapError).cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw e;
   }
 }

@@ -172,7 +172,10 @@ describe('a live capture', { skip }, () => {
     const env = { RCAP_TOKEN: await first.token('--host', '*') };
     await first.stop();
     const early = (...args: string[]) =>
-      new Program(t, process.execPath, [AGENT, ...first.address, ...args], { env, prefix: here.prefix });
+      new Program(t, process.execPath, [AGENT, '--server', `localhost:${first.port}`, '--pin', first.pin, ...args], {
+        env,
+        prefix: here.prefix,
+      });
     const words = ['--give-up', 'never', '--host-name', 'early', 'ether proto 0x88b5'];
     const [named, found] = [early('-i', here.interface, ...words), early('--give-up', '1m', '--host-name', 'found')];
     await named.says(/listening on/);
@@ -200,24 +203,51 @@ describe('a live capture', { skip }, () => {
     assert.equal((await found.end()).code, 0, found.stderr);
   });
 
-  test('what was captured before a collector that is not to be trusted is lost, and counted', async (t) => {
-    const folder = temporaryFolder(t);
-    const first = await Collector.start(t, { prefix: here.prefix, folder });
-    await first.stop();
-    const flags = ['--give-up', '5s', '-i', here.interface, 'ether proto 0x88b5'];
-    const a = new Program(t, process.execPath, [AGENT, ...first.address, '--token', 'rcap_no', ...flags], {
-      prefix: here.prefix,
-    });
+  test('what was captured while no collector could be trusted is lost, and counted', async (t) => {
+    const other = await Collector.start(t, { prefix: here.prefix });
+    // Not the one that is meant.
+    const whom = ['--server', `127.0.0.1:${other.port}`, '--pin', collector.pin, '--token', token];
+    const flags = ['--give-up', '4s', '-i', here.interface, 'ether proto 0x88b5'];
+    const a = new Program(t, process.execPath, [AGENT, ...whom, ...flags], { prefix: here.prefix });
     await a.says(/listening on/);
     send(0, '1000', '64', '50000');
-    await a.says(/trying again/);
-    // Another key, at the same place.
-    await Collector.start(t, { prefix: here.prefix, listen: `127.0.0.1:${first.port}` });
     const { code, stderr } = await a.end();
     assert.equal(code, 3, stderr);
-    assert.match(stderr, /error: gave up after 5 s without a connection: could not trust[^]*1000 packets captured\n/);
+    assert.match(stderr, /error: gave up after 4 s without a connection: could not trust[^]*1000 packets captured\n/);
     assert.match(stderr, /1000 packets sent, 0 acknowledged\n.*1000 packets captured, but never acknowledged: lost/);
     assert.equal(stderr.match(/error:/g)!.length, 1);
+  });
+
+  test('a capture whose interface is gone waits for a collector no longer than --stop-within', async (t) => {
+    const [mine, theirs] = namespacePair(t);
+    const whom = ['--server', '127.0.0.1:1', '--pin', collector.pin, '--token', token];
+    const flags = ['--give-up', 'never', '--stop-within', '1s', '-i', mine.interface, 'ether proto 0x88b5'];
+    const a = new Program(t, process.execPath, [AGENT, ...whom, ...flags], { prefix: mine.prefix });
+    await a.says(/listening on/);
+    execFileSync('ip', ['netns', 'exec', theirs.name, 'python3', SENDER, theirs.interface, '500', '64', '50000']);
+    execFileSync('ip', ['-n', mine.name, 'link', 'del', mine.interface]);
+    const { code, stderr } = await a.end();
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /interface disappeared[^]*giving up[^]*500 packets captured, but never acknowledged: lost/);
+  });
+
+  test('where the way to the collector turns out to be another one, this is said', async (t) => {
+    const [mine] = namespacePair(t);
+    const ip = (...args: string[]) => execFileSync('ip', ['-n', mine.name, ...args]);
+    ip('address', 'add', '198.51.100.1/24', 'dev', mine.interface);
+    ip('route', 'add', 'default', 'dev', mine.interface);
+    const folder = temporaryFolder(t);
+    const first = await Collector.start(t, { prefix: mine.prefix, folder });
+    const env = { RCAP_TOKEN: await first.token('--host', '*') };
+    await first.stop();
+    const whom = ['--server', `203.0.113.1:${first.port}`, '--pin', first.pin, '--give-up', 'never'];
+    const a = new Program(t, process.execPath, [AGENT, ...whom], { env, prefix: mine.prefix });
+    await a.says(new RegExp(`listening on ${mine.interface}`));
+    ip('address', 'add', '203.0.113.1/32', 'dev', 'lo');
+    await Collector.start(t, { prefix: mine.prefix, folder, listen: `203.0.113.1:${first.port}` });
+    await a.says(/warning: captures on '.*', but the collector is reached from 203\.0\.113\.1\n.*hint: .*-i/);
+    a.kill('SIGINT');
+    assert.equal((await a.end()).code, 0);
   });
 
   test("a user's filter stands in parentheses", async (t) => {

@@ -42,17 +42,18 @@ const EVERYWHERE = ['192.0.2.1', '2001:db8::1'];
 const DISCARD = 9;
 
 /**
- * The address that this host would connect from, as its routes are now; nothing is sent there. Rejects with an RcapError
- * where no way leads there.
+ * The address that this host would connect from to the first of these that it knows, as its routes are now; nothing is sent
+ * there. Rejects with an RcapError where no way leads anywhere.
  */
-export async function localAddressTo(server: Server): Promise<string> {
-  const known = addressesOf(server, undefined).catch(() => []);
+export async function localAddressTo(servers: readonly Server[]): Promise<string> {
   const late = new Promise<string[]>((resolve) => setTimeout(resolve, GUESS_MS, []).unref());
-  for (const address of [...(await Promise.race([known, late])), ...EVERYWHERE]) {
+  const known = servers.map((server) => Promise.race([addressesOf(server, undefined).catch(() => []), late]));
+  for (const address of [...(await Promise.all(known)).flat(), ...EVERYWHERE]) {
     const found = await sourceOf(address);
     if (found !== undefined) return found;
   }
-  throw new RcapError('NO_SUCH_INTERFACE', `could not choose an interface: no way leads to '${serverText(server)}'`, {
+  const names = servers.map((server) => `'${serverText(server)}'`).join(' or ');
+  throw new RcapError('NO_SUCH_INTERFACE', `could not choose an interface: no way leads to ${names}`, {
     hint: "name one with -i; 'rcap-agent -D' lists them",
   });
 }
