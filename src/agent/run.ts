@@ -157,7 +157,7 @@ export class Run {
       await this.#finished;
     } catch (e) {
       // A service tries again in this process.
-      this.#over = true;
+      this.#givenUp = this.#over = true;
       await sink.close(true);
       throw e;
     } finally {

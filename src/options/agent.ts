@@ -232,8 +232,8 @@ const OPTIONS = [
     min: 1,
     max: MAX_TIMER_MS,
     group: COLLECTOR,
-    help: 'after a signal, or when no interface is left, deliver for this long at most',
-    more: 'What is not acknowledged by then is lost, and counted.',
+    help: 'after a signal, deliver what is captured for this long at most',
+    more: 'Also when no interface is left. What is not acknowledged by then is lost, and counted.',
     defaultWords: 'until all is delivered, or a second signal; a service has 30s',
   },
   {
