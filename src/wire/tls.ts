@@ -105,7 +105,7 @@ export function certificatesIn(pem: string): string[] {
   // Editors on Windows put a mark in front, which stays in the midst where files were put together.
   const parts = pem.replace(/^\uFEFF/gm, '').split(/^(?=-----BEGIN )/m);
   const certificates = parts.filter((part) => /^-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/.test(part));
-  for (const c of certificates) new X509Certificate(c);
+  for (const certificate of certificates) pinOfCertificate(certificate); // only to parse it
   return certificates;
 }
 
