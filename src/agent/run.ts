@@ -142,16 +142,16 @@ export class Run {
       const opened = sink.open();
       // Who doesn't give up at once wants the packets of the time until there is a connection, too.
       const early = plan.read === undefined && plan.upload?.giveUpMs !== undefined;
-      if (early)
-        opened.then(
-          (address) => this.#checkGuess(address),
-          (e: RcapError) => this.#fail(e),
-        );
+      if (early) opened.catch((e: RcapError) => this.#fail(e));
       const ready = early ? this.#wayOut(plan.upload!) : opened;
       // A signal may end the run while it still connects.
       await Promise.race([ready, this.#finished]);
       if (!this.#over && plan.read === undefined) this.#openInterfaces(pool, await ready);
       ready.catch(() => {});
+      opened.then(
+        (address) => this.#checkGuess(address),
+        () => {}, // said above, or by whom awaits it
+      );
       timers.push(setInterval(() => this.#tick(), COUNTERS_MS));
       if (plan.durationMs !== undefined) timers.push(setTimeout(() => this.stop('duration'), plan.durationMs));
       await this.#finished;

@@ -37,7 +37,16 @@ const importsOf = (from: string): Import[] =>
   );
 const IMPORTS = FILES.flatMap(importsOf);
 
-const LEAVES = ['clock.ts', 'packet.ts', 'ledger.ts', 'errors.ts', 'log.ts', 'version.ts', 'footprint.ts'];
+const LEAVES = [
+  'clock.ts',
+  'packet.ts',
+  'ledger.ts',
+  'errors.ts',
+  'log.ts',
+  'version.ts',
+  'footprint.ts',
+  'socket-lock.ts',
+];
 const PROGRAMS = ['agent.ts', 'collector.ts'];
 const folderOf = (file: string) =>
   LEAVES.includes(file) ? 'leaves' : PROGRAMS.includes(file) ? file : file.split('/')[0]!;
