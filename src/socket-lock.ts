@@ -39,7 +39,7 @@ function listen(path: string): Promise<() => void> {
         renameSync(path + UNFINISHED, path);
       } catch (e) {
         server.close();
-        reject(e as Error);
+        reject(e);
         return;
       }
       server.unref();
