@@ -1,6 +1,6 @@
 /**
  * The named counters of a capture, and the check that they add up:
- * received = dropped by kernel + filtered + captured + unread;  captured = discarded + in gaps + sent;
+ * received = dropped by kernel + filtered + excluded + captured + unread;  captured = discarded + in gaps + sent;
  * sent = acknowledged, once everything is drained.
  */
 export interface Ledger {
@@ -10,6 +10,10 @@ export interface Ledger {
   droppedByInterface: number;
   /** Of a file: did not match the filter. Live, the kernel filters before it counts. */
   filtered: number;
+  /** Left out by the exceptions, after the filter. */
+  excluded: number;
+  /** Sum of their captured lengths. */
+  excludedBytes: number;
   captured: number;
   /** Sum of the captured lengths, without the discarded. */
   capturedBytes: number;
@@ -29,6 +33,8 @@ export const emptyLedger = (): Ledger => ({
   droppedByKernel: 0,
   droppedByInterface: 0,
   filtered: 0,
+  excluded: 0,
+  excludedBytes: 0,
   captured: 0,
   capturedBytes: 0,
   cut: 0,
@@ -46,7 +52,7 @@ export function sum(ledgers: Iterable<Ledger>): Ledger {
 }
 
 /** Received, but still in the kernel's ring at the end, or (on loopback) a second copy that libpcap leaves out. */
-export const unread = (l: Ledger): number => l.received - l.droppedByKernel - l.filtered - l.captured;
+export const unread = (l: Ledger): number => l.received - l.droppedByKernel - l.filtered - l.excluded - l.captured;
 
 /** Packets that were captured but never reached the collector's disk. */
 export const unacknowledged = (l: Ledger): number => l.captured - l.discarded - l.droppedBySpool - l.acknowledged;

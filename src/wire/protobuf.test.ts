@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { rcap } from './messages.js';
 import protobuf from './protobuf.ts';
 
-const { AgentMessage, Gap, Refusal, Settings } = rcap.v1;
+const { AgentMessage, Gap, Refusal, SettingsDocument } = rcap.v1;
 
 test('fixed64 is exact, as eight bytes little endian', () => {
   const bytes = Gap.encode({ firstTimestampNs: 1_764_000_000_123_456_789n }).finish();
@@ -30,7 +30,7 @@ test('uint64 is a number, and never a Long', () => {
 test('what is left out reads as its default', () => {
   const gap = Gap.decode(new Uint8Array(0));
   assert.deepEqual([gap.capture, gap.packets, gap.firstTimestampNs], [0, 0, 0n]);
-  assert.equal(Settings.decode(new Uint8Array(0)).filter, null);
+  assert.equal(SettingsDocument.decode(new Uint8Array(0)).filter, null);
   assert.equal(AgentMessage.decode(new Uint8Array(0)).kind, undefined);
 });
 
