@@ -33,6 +33,26 @@ void *js_to_pointer(napi_env env, napi_value external) {
   return pointer;
 }
 
+Texts *js_to_texts(napi_env env, napi_value array) {
+  uint32_t count = 0;
+  size_t size = 0;
+  napi_get_array_length(env, array, &count);
+  Texts *texts = calloc(1, 1);
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value element;
+    napi_get_element(env, array, i, &element);
+    char *text = js_to_text(env, element);
+    size_t length = strlen(text) + 1;
+    texts = realloc(texts, size + length + 1);
+    if (!texts) abort();
+    memcpy(texts + size, text, length);
+    size += length;
+    texts[size] = 0;
+    free(text);
+  }
+  return texts;
+}
+
 napi_value js_error(napi_env env, Code code, const char *message) {
   napi_value error = NULL;
   napi_create_error(env, js_text(env, code_name(code)), js_text(env, message), &error);
@@ -123,65 +143,6 @@ static napi_value interfaces(napi_env env, napi_callback_info info) {
   return list;
 }
 
-// ---- compile: libpcap may look names up, so not on JavaScript's thread --------------------------------------------------
-
-typedef struct Compilation {
-  napi_async_work work;
-  napi_deferred deferred;
-  char *filter;
-  uint32_t link_type;
-  uint32_t snaplen;
-  uint32_t instructions;
-  Failure failure;
-} Compilation;
-
-static void compile_work(napi_env env, void *data) {
-  (void)env;
-  Compilation *compilation = data;
-  struct bpf_program program;
-  pcap_t *handle = pcap_open_dead(link_type_to_dlt(compilation->link_type), (int)compilation->snaplen);
-  if (!handle) {
-    fail(&compilation->failure, CODE_FAILED, "could not compile the filter: out of memory");
-    return;
-  }
-  if (pcap_compile(handle, &program, compilation->filter, 1, PCAP_NETMASK_UNKNOWN) == 0) {
-    compilation->instructions = program.bf_len;
-    pcap_freecode(&program);
-  } else {
-    fail(&compilation->failure, CODE_FILTER, "%s", pcap_geterr(handle));
-  }
-  pcap_close(handle);
-}
-
-static void compile_done(napi_env env, napi_status status, void *data) {
-  Compilation *compilation = data;
-  if (status != napi_ok) fail(&compilation->failure, CODE_FAILED, "could not compile the filter: cancelled");
-  if (compilation->failure.code) {
-    napi_value error = js_error(env, compilation->failure.code, compilation->failure.message);
-    napi_reject_deferred(env, compilation->deferred, error);
-  } else {
-    napi_resolve_deferred(env, compilation->deferred, js_number(env, compilation->instructions));
-  }
-  napi_delete_async_work(env, compilation->work);
-  free(compilation->filter);
-  free(compilation);
-}
-
-static napi_value compile(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
-  Compilation *compilation = calloc(1, sizeof *compilation);
-  if (!compilation) abort();
-  compilation->filter = js_to_text(env, argument[0]);
-  compilation->link_type = js_to_uint32(env, argument[1]);
-  compilation->snaplen = js_to_uint32(env, argument[2]);
-  napi_value promise;
-  napi_create_promise(env, &compilation->deferred, &promise);
-  napi_create_async_work(env, NULL, js_text(env, "node-pcap-native.compile"), compile_work, compile_done, compilation,
-                         &compilation->work);
-  napi_queue_async_work(env, compilation->work);
-  return promise;
-}
-
 static napi_value missing(napi_env env, napi_callback_info info) {
   (void)info;
   const char *words = system_missing();
@@ -244,10 +205,12 @@ NAPI_MODULE_INIT() {
     const char *name;
     napi_callback function;
   } functions[] = {
-      {"version", version},         {"interfaces", interfaces},         {"compile", compile},
+      {"version", version},         {"interfaces", interfaces},         {"compile", addon_compile},
       {"linkTypeName", link_type_names}, {"linkTypeByName", link_type_of_name}, {"createPool", create_pool},
       {"poolFree", pool_free_count}, {"poolRelease", pool_give_back},   {"open", addon_open},
       {"setFilter", addon_set_filter}, {"stats", addon_stats},          {"stop", addon_stop},
+      {"setExclusion", addon_set_exclusion}, {"setExceptions", addon_set_exceptions}, {"setSnaplen", addon_set_snaplen},
+      {"excludedBy", addon_excluded_by}, {"goOn", addon_go_on},         {"createExceptions", addon_create_exceptions},
       {"missing", missing},
       {"exit", leave},                {"privileges", addon_privileges}, {"forbidDumps", addon_forbid_dumps},
       {"dropPrivileges", addon_drop_privileges},

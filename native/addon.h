@@ -7,6 +7,7 @@
 
 #include "failure.h"
 #include "pool.h"
+#include "texts.h"
 
 static inline napi_value js_undefined(napi_env env) {
   napi_value value;
@@ -36,14 +37,27 @@ static inline void js_set(napi_env env, napi_value object, const char *name, nap
 char *js_to_text(napi_env env, napi_value value);
 uint32_t js_to_uint32(napi_env env, napi_value value);
 void *js_to_pointer(napi_env env, napi_value external);
+// Of an array of strings that aren't empty.
+Texts *js_to_texts(napi_env env, napi_value array);
 // An Error with the failure's code.
 napi_value js_error(napi_env env, Code code, const char *message);
 
-// addon_session.c: (pool, blocks, options, onCapture, onBlock, onEnd), (session, isExclusion, text), (session), (session, drain)
+// addon_session.c: (pool, blocks, options, onCapture, onBlock, onDns, onEnd), (session, texts), (session, text),
+// (session, exceptions, learned), (session, snaplen), (session), (session), (session), (session, drain)
 napi_value addon_open(napi_env env, napi_callback_info info);
 napi_value addon_set_filter(napi_env env, napi_callback_info info);
+napi_value addon_set_exclusion(napi_env env, napi_callback_info info);
+napi_value addon_set_exceptions(napi_env env, napi_callback_info info);
+napi_value addon_set_snaplen(napi_env env, napi_callback_info info);
+napi_value addon_excluded_by(napi_env env, napi_callback_info info);
+napi_value addon_go_on(napi_env env, napi_callback_info info);
 napi_value addon_stats(napi_env env, napi_callback_info info);
 napi_value addon_stop(napi_env env, napi_callback_info info);
+
+// addon_filter.c: (texts, linkType, snaplen, exclusion)
+napi_value addon_compile(napi_env env, napi_callback_info info);
+// addon_exceptions.c: (rules, names)
+napi_value addon_create_exceptions(napi_env env, napi_callback_info info);
 
 // In each system's folder: adds what only that system has.
 void addon_system(napi_env env, napi_value exports);

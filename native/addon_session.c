@@ -1,5 +1,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "addon.h"
 #include "session.h"
@@ -10,7 +11,7 @@ typedef struct Bridge {
   napi_env env;
   napi_threadsafe_function wakeup;
   atomic_bool notified; // a wake-up is on its way: one is enough for many events
-  napi_ref on_capture, on_block, on_end;
+  napi_ref on_capture, on_block, on_dns, on_end;
   napi_ref blocks; // keeps the pool's memory alive as long as the thread may write there
   Event *events;   // taken from the session, not yet delivered
   bool hooked;
@@ -44,7 +45,7 @@ static void notify(void *data) {
 }
 
 static void delete_references(Bridge *bridge) {
-  napi_ref *references[] = {&bridge->on_capture, &bridge->on_block, &bridge->on_end, &bridge->blocks};
+  napi_ref *references[] = {&bridge->on_capture, &bridge->on_block, &bridge->on_dns, &bridge->on_end, &bridge->blocks};
   for (size_t i = 0; i < sizeof references / sizeof *references; i++) {
     if (*references[i]) napi_delete_reference(bridge->env, *references[i]);
     *references[i] = NULL;
@@ -82,6 +83,12 @@ static napi_value function_of(napi_env env, napi_ref reference) {
   return function;
 }
 
+static void set_installed(napi_env env, napi_value object, const Installed *installed) {
+  js_set(env, object, "filter", js_text(env, installed->filter));
+  js_set(env, object, "inKernel", js_boolean(env, installed->in_kernel));
+  js_set(env, object, "instructions", js_number(env, installed->instructions));
+}
+
 static void deliver_capture(napi_env env, Bridge *bridge, const Event *event) {
   napi_value info;
   napi_create_object(env, &info);
@@ -89,7 +96,7 @@ static void deliver_capture(napi_env env, Bridge *bridge, const Event *event) {
   js_set(env, info, "snaplen", js_number(env, event->info.snaplen));
   js_set(env, info, "interface", js_text(env, event->info.interface));
   js_set(env, info, "description", js_text(env, event->info.description));
-  js_set(env, info, "filter", js_text(env, event->info.filter));
+  set_installed(env, info, &event->info.installed);
   call(env, function_of(env, bridge->on_capture), 2, (napi_value[]){js_number(env, event->capture), info});
 }
 
@@ -99,24 +106,65 @@ static void deliver_block(napi_env env, Bridge *bridge, const Event *event) {
   call(env, function_of(env, bridge->on_block), 5, arguments);
 }
 
+static void deliver_dns(napi_env env, Bridge *bridge, const Event *event) {
+  void *memory;
+  napi_value buffer, packet;
+  napi_create_arraybuffer(env, event->length, &memory, &buffer);
+  memcpy(memory, event->dns, event->length);
+  napi_create_typedarray(env, napi_uint8_array, event->length, buffer, 0, &packet);
+  call(env, function_of(env, bridge->on_dns), 1, &packet);
+}
+
+// [packets, bytes] of each name.
+static napi_value counts_of(napi_env env, const Usage *usage) {
+  uint32_t names = exceptions_names(usage->set);
+  double *numbers;
+  napi_value buffer, array;
+  napi_create_arraybuffer(env, (size_t)names * 2 * sizeof *numbers, (void **)&numbers, &buffer);
+  for (uint32_t i = 0; i < names; i++) {
+    numbers[2 * i] = (double)atomic_load_explicit(&usage->count[i].packets, memory_order_relaxed);
+    numbers[2 * i + 1] = (double)atomic_load_explicit(&usage->count[i].bytes, memory_order_relaxed);
+  }
+  napi_create_typedarray(env, napi_float64_array, (size_t)names * 2, buffer, 0, &array);
+  return array;
+}
+
+static napi_value replaced(napi_env env, Usage *const usage[JUDGE_SETS]) {
+  static const char *const names[JUDGE_SETS] = {"exceptions", "learned"};
+  napi_value object;
+  napi_create_object(env, &object);
+  for (int set = 0; set < JUDGE_SETS; set++)
+    if (usage[set]) js_set(env, object, names[set], counts_of(env, usage[set]));
+  return object;
+}
+
+static napi_value answer_of(napi_env env, const Request *request) {
+  if (request->ask == ASK_SNAPLEN) return js_undefined(env);
+  if (request->ask == ASK_EXCEPTIONS) return replaced(env, request->usage);
+  napi_value object;
+  napi_create_object(env, &object);
+  set_installed(env, object, &request->installed);
+  return object;
+}
+
 static void deliver_answer(napi_env env, const Event *event) {
+  const Request *request = event->request;
   if (event->failure.code) {
-    napi_reject_deferred(env, event->asker, js_error(env, event->failure.code, event->failure.message));
+    napi_reject_deferred(env, request->asker, js_error(env, event->failure.code, event->failure.message));
   } else {
-    napi_resolve_deferred(env, event->asker, js_text(env, event->filter));
+    napi_resolve_deferred(env, request->asker, answer_of(env, request));
   }
 }
 
 static void reject_as_ended(napi_env env, napi_deferred deferred) {
-  napi_reject_deferred(env, deferred, js_error(env, CODE_FAILED, "could not set the filter: the session has ended"));
+  napi_reject_deferred(env, deferred, js_error(env, CODE_FAILED, "could not change the capture: the session has ended"));
 }
 
 static void deliver_end(napi_env env, Bridge *bridge, const Event *event) {
   session_join(bridge->session);
   for (Request *request; (request = session_next_request(bridge->session));) {
     reject_as_ended(env, request->asker);
-    free(request->text);
-    free(request);
+    request_free(request);
   }
   if (bridge->hooked) napi_remove_env_cleanup_hook(env, on_environment_exit, bridge);
   bridge->hooked = false;
@@ -142,6 +190,7 @@ static void deliver(napi_env env, napi_value unused, void *context, void *data) 
     switch (event->kind) {
     case EVENT_CAPTURE: deliver_capture(env, bridge, event); break;
     case EVENT_BLOCK: deliver_block(env, bridge, event); break;
+    case EVENT_DNS: deliver_dns(env, bridge, event); break;
     case EVENT_ANSWER: deliver_answer(env, event); break;
     case EVENT_END: deliver_end(env, bridge, event); break;
     }
@@ -166,26 +215,61 @@ static int option_number(napi_env env, napi_value options, const char *name) {
   return (int)js_to_uint32(env, value);
 }
 
+static bool option_flag(napi_env env, napi_value options, const char *name) {
+  napi_value value;
+  bool is = false;
+  napi_get_named_property(env, options, name, &value);
+  napi_get_value_bool(env, value, &is);
+  return is;
+}
+
+static Texts *option_texts(napi_env env, napi_value options, const char *name) {
+  napi_value value;
+  napi_get_named_property(env, options, name, &value);
+  return js_to_texts(env, value);
+}
+
+// The set of an external, in use by nobody yet; NULL for anything else.
+static Usage *usage_of(napi_env env, napi_value value) {
+  napi_valuetype type;
+  napi_typeof(env, value, &type);
+  if (type != napi_external) return NULL;
+  Usage *usage = usage_create(js_to_pointer(env, value));
+  if (!usage) abort();
+  return usage;
+}
+
+static Usage *option_usage(napi_env env, napi_value options, const char *name) {
+  napi_value value;
+  napi_get_named_property(env, options, name, &value);
+  return usage_of(env, value);
+}
+
+static Seed random_seed(void) {
+  Seed seed;
+  if (uv_random(NULL, NULL, &seed, sizeof seed, 0, NULL)) abort();
+  return seed;
+}
+
 static SessionOptions options_of(napi_env env, napi_value options) {
-  napi_value promiscuous;
-  bool is_promiscuous = false;
-  napi_get_named_property(env, options, "promiscuous", &promiscuous);
-  napi_get_value_bool(env, promiscuous, &is_promiscuous);
   return (SessionOptions){
       .interface = option_text(env, options, "interface"),
       .file = option_text(env, options, "file"),
-      .filter = option_text(env, options, "filter"),
+      .filters = option_texts(env, options, "filter"),
       .exclusion = option_text(env, options, "exclusion"),
       .snaplen = option_number(env, options, "snaplen"),
-      .promiscuous = is_promiscuous,
+      .promiscuous = option_flag(env, options, "promiscuous"),
       .buffer_bytes = option_number(env, options, "bufferBytes"),
       .flush_ms = option_number(env, options, "flushMs"),
+      .dns = option_flag(env, options, "dns"),
+      .usage = {option_usage(env, options, "exceptions"), option_usage(env, options, "learned")},
+      .seed = random_seed(),
   };
 }
 
 napi_value addon_open(napi_env env, napi_callback_info info) {
-  napi_value argument[6], handle = NULL;
-  size_t count = 6;
+  napi_value argument[7], handle = NULL;
+  size_t count = 7;
   napi_get_cb_info(env, info, &count, argument, NULL, NULL);
   Bridge *bridge = calloc(1, sizeof *bridge);
   if (!bridge) abort();
@@ -194,7 +278,8 @@ napi_value addon_open(napi_env env, napi_callback_info info) {
   napi_create_reference(env, argument[1], 1, &bridge->blocks);
   napi_create_reference(env, argument[3], 1, &bridge->on_capture);
   napi_create_reference(env, argument[4], 1, &bridge->on_block);
-  napi_create_reference(env, argument[5], 1, &bridge->on_end);
+  napi_create_reference(env, argument[5], 1, &bridge->on_dns);
+  napi_create_reference(env, argument[6], 1, &bridge->on_end);
   napi_create_threadsafe_function(env, NULL, NULL, js_text(env, "node-pcap-native.session"), 0, 1, bridge,
                                   on_wakeup_gone, bridge, deliver, &bridge->wakeup);
   napi_create_external(env, bridge, on_handle_gone, NULL, &handle);
@@ -211,19 +296,77 @@ napi_value addon_open(napi_env env, napi_callback_info info) {
   return handle;
 }
 
-napi_value addon_set_filter(napi_env env, napi_callback_info info) {
-  napi_value argument[3], promise;
-  size_t count = 3;
-  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
-  Bridge *bridge = js_to_pointer(env, argument[0]);
-  bool exclusion = false;
-  napi_get_value_bool(env, argument[1], &exclusion);
-  char *text = js_to_text(env, argument[2]);
+static Request *new_request(Ask ask) {
+  Request *request = calloc(1, sizeof *request);
+  if (!request) abort();
+  request->ask = ask;
+  return request;
+}
+
+// The promise of an answer.
+static napi_value ask(napi_env env, napi_value handle, Request *request) {
+  napi_value promise;
   napi_deferred deferred;
   napi_create_promise(env, &deferred, &promise);
-  if (!session_ask(bridge->session, exclusion, text, deferred)) reject_as_ended(env, deferred);
-  free(text);
+  request->asker = deferred;
+  if (!session_ask(((Bridge *)js_to_pointer(env, handle))->session, request)) reject_as_ended(env, deferred);
   return promise;
+}
+
+napi_value addon_set_filter(napi_env env, napi_callback_info info) {
+  napi_value argument[2];
+  size_t count = 2;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  Request *request = new_request(ASK_FILTER);
+  request->texts = js_to_texts(env, argument[1]);
+  return ask(env, argument[0], request);
+}
+
+napi_value addon_set_exclusion(napi_env env, napi_callback_info info) {
+  napi_value argument[2];
+  size_t count = 2;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  Request *request = new_request(ASK_EXCLUSION);
+  request->texts = js_to_text(env, argument[1]);
+  return ask(env, argument[0], request);
+}
+
+napi_value addon_set_exceptions(napi_env env, napi_callback_info info) {
+  napi_value argument[3];
+  size_t count = 3;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  Request *request = new_request(ASK_EXCEPTIONS);
+  for (int set = 0; set < JUDGE_SETS; set++) request->usage[set] = usage_of(env, argument[1 + set]);
+  return ask(env, argument[0], request);
+}
+
+napi_value addon_set_snaplen(napi_env env, napi_callback_info info) {
+  napi_value argument[2];
+  size_t count = 2;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  Request *request = new_request(ASK_SNAPLEN);
+  request->snaplen = (int)js_to_uint32(env, argument[1]);
+  return ask(env, argument[0], request);
+}
+
+napi_value addon_excluded_by(napi_env env, napi_callback_info info) {
+  napi_value argument[1];
+  size_t count = 1;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  Session *session = ((Bridge *)js_to_pointer(env, argument[0]))->session;
+  Usage *usage[JUDGE_SETS];
+  for (int set = 0; set < JUDGE_SETS; set++) usage[set] = session_usage(session, set);
+  napi_value object = replaced(env, usage);
+  for (int set = 0; set < JUDGE_SETS; set++) usage_drop(usage[set]);
+  return object;
+}
+
+napi_value addon_go_on(napi_env env, napi_callback_info info) {
+  napi_value argument[1];
+  size_t count = 1;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  session_go_on(((Bridge *)js_to_pointer(env, argument[0]))->session);
+  return js_undefined(env);
 }
 
 napi_value addon_stats(napi_env env, napi_callback_info info) {
@@ -236,9 +379,12 @@ napi_value addon_stats(napi_env env, napi_callback_info info) {
   js_set(env, object, "droppedByKernel", js_number(env, (double)stats.dropped_by_kernel));
   js_set(env, object, "droppedByInterface", js_number(env, (double)stats.dropped_by_interface));
   js_set(env, object, "filtered", js_number(env, (double)stats.filtered));
+  js_set(env, object, "excluded", js_number(env, (double)stats.excluded));
+  js_set(env, object, "excludedBytes", js_number(env, (double)stats.excluded_bytes));
   js_set(env, object, "captured", js_number(env, (double)stats.captured));
   js_set(env, object, "capturedBytes", js_number(env, (double)stats.captured_bytes));
   js_set(env, object, "cut", js_number(env, (double)stats.cut));
+  js_set(env, object, "dnsDropped", js_number(env, (double)stats.dns_dropped));
   js_set(env, object, "starvedNs", js_number(env, (double)stats.starved_ns));
   return object;
 }

@@ -1,4 +1,4 @@
-// The filter that really runs: what the user asked for, without what must be left out.
+// The filter that really runs: what the users asked for, without what must be left out.
 #ifndef RCAP_FILTER_H
 #define RCAP_FILTER_H
 
@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "failure.h"
+#include "texts.h"
 
 typedef struct Filter {
   char *text; // "" when nothing is filtered
@@ -14,8 +15,10 @@ typedef struct Filter {
 } Filter;
 
 // Compiles for `handle`, which may be live (and then must be the one that captures, since libpcap makes different code
-// for it). `user` and `exclusion` may be empty. On failure `filter` is left alone.
-bool filter_compile(pcap_t *handle, const char *user, const char *exclusion, Filter *filter, Failure *failure);
+// for it). All of `users` have to match, `exclusion` must not; both may be empty. On failure `filter` is left alone.
+bool filter_compile(pcap_t *handle, const Texts *users, const char *exclusion, Filter *filter, Failure *failure);
 void filter_free(Filter *filter);
+// The program in tcpdump -d's form, a line each; NULL when there is no memory.
+char *filter_listing(const struct bpf_program *program);
 
 #endif

@@ -23,7 +23,7 @@ export type ErrorCode =
   | 'PERMISSION' // opening needs CAP_NET_RAW
   | 'INTERFACE_DOWN' // not up when opened
   | 'INTERFACE_GONE' // disappeared, or went down, while capturing
-  | 'FILTER' // the filter does not compile; the message is libpcap's own
+  | 'FILTER' // the filter does not compile (the message is libpcap's own), or two cannot be joined
   | 'FILE_OPEN' // cannot be opened or read
   | 'FILE_FORMAT' // not a capture file, or a damaged one
   | 'FILE_TRUNCATED' // ends within a record; all whole records before it were delivered
@@ -64,11 +64,24 @@ export function version(): string;
 export function missing(): string | undefined;
 /** Interfaces that could be captured on, in libpcap's order (the best first); without Npcap those that Windows knows. */
 export function interfaces(): Interface[];
+export interface Program {
+  /** All the texts as one. */
+  filter: string;
+  instructions: number;
+  /** As `tcpdump -d` prints it: a line for each instruction. */
+  listing: string;
+}
 /**
- * Compiles a filter for a link type (LINKTYPE_ value, as in files) and throws it away; off the event loop, since libpcap
- * looks host names up. Resolves to the number of BPF instructions; rejects with code FILTER and libpcap's words.
+ * Compiles filters for a link type (LINKTYPE_ value, as in files), joined as `open` does it, off the event loop, since
+ * libpcap looks host names up. Rejects with code FILTER and libpcap's words. What a live capture installs may be longer: there
+ * the kernel has to be asked for VLAN tags.
  */
-export function compile(filter: string, linkType: number, snaplen: number): Promise<number>;
+export function compile(
+  filter: string | readonly string[],
+  linkType: number,
+  snaplen: number,
+  exclusion?: string,
+): Promise<Program>;
 /** Name and description of a LINKTYPE_ value as tcpdump prints them: ['EN10MB', 'Ethernet']; undefined when libpcap has none. */
 export function linkTypeName(linkType: number): [name: string, description: string] | undefined;
 /** LINKTYPE_ value for a name that linkTypeName gives; undefined when there is none. */
@@ -119,18 +132,53 @@ export interface Pool {
 }
 export function createPool(blocks: number): Pool;
 
+/**
+ * Addresses and networks that are left out of captures. Never changes once it is made; several sessions may use it. Its memory
+ * is given back when neither JavaScript nor a session has it any more.
+ */
+export interface Exceptions {
+  /** Networks in it, hosts among them, each once. */
+  readonly entries: number;
+  /** Memory that it takes. Each session that uses it takes 16 more for each name. */
+  readonly bytes: number;
+}
+/**
+ * Makes a set. A rule has 24 bytes: 16 of the address (IPv4 in the first 4), family (4 or 6), prefix length, 2 zero bytes, and
+ * the number of the name that its packets are counted under (uint32, little endian, below `names`). Host bits are ignored; of
+ * the same network given twice the first counts. At most 4,000,000 rules. Throws a TypeError for a rule that isn't one.
+ *
+ * A packet is left out when the source or destination of any of its IP headers is in a set: of the outermost, and of those in
+ * VLAN and QinQ (0x8100, 0x88a8, 0x9100), PPPoE sessions, IP in IP (protocols 4, 41), GRE version 0 (also with Ethernet in it)
+ * and VXLAN (UDP to port 4789 or 8472), behind up to 16 extension headers each, 8 IP headers and 32 layers deep. Fragments
+ * follow their first one where what it shows inside was the reason, for 30 s and 4,096 packets at a time, as long as the
+ * set isn't replaced; a fragment that comes before the first is captured. What is cut or malformed isn't looked into, and what
+ * follows an IP datagram (padding) isn't part of it. Link types: NULL, LOOP, EN10MB, RAW, IPV4, IPV6, LINUX_SLL, LINUX_SLL2, PPP
+ * (9, 50, 51); on others nothing is left out.
+ * Counted is one name a packet: of the outer header before the inner ones, of the source before the destination, of
+ * `exceptions` before `learned`, of the longest prefix.
+ */
+export function createExceptions(rules: Uint8Array, names: number): Exceptions;
+
 export interface OpenOptions {
   /** Capture on this interface (libpcap's name; `any` on Linux) … */
   interface?: string;
   /** … or read this pcap or pcapng file; '-' is standard input. Exactly one of the two. */
   file?: string;
-  /** BPF text; packets that don't match are not delivered. Empty or left out: all. */
-  filter?: string;
+  /**
+   * BPF text, or up to 16 of them, all of which have to match; packets that don't are not delivered. Empty or left out: all.
+   * Only one of them and `exclusion` may have vlan, mpls, pppoes, geneve or vxlan, which change the offsets of what follows.
+   */
+  filter?: string | readonly string[];
   /**
    * BPF text of what must be left out, our own connection above all: the effective filter is
    * `(filter) and not (exclusion)`. Ignored for a link type on which this text cannot compile (no IP, nothing of ours).
    */
   exclusion?: string;
+  /** What is left out behind the filter; two sets, looked up in this order. */
+  exceptions?: Exceptions;
+  learned?: Exceptions;
+  /** Hand packets of DNS to `onDns`. */
+  dns?: boolean;
   /** 1 to MAX_SNAPLEN; live only. */
   snaplen?: number;
   promiscuous?: boolean;
@@ -143,7 +191,23 @@ export interface OpenOptions {
   flushMs?: number;
 }
 
-export interface CaptureInfo {
+/** What filters. */
+export interface Installed {
+  /** The effective filter; '' for none. */
+  filter: string;
+  /**
+   * Live: whether the kernel filters; false (on Linux only) when it refused the program and every packet is brought here to be
+   * filtered. Files: false.
+   */
+  inKernel: boolean;
+  /**
+   * Of the program; 0 when nothing is filtered. Linux takes up to 4,096, and fewer (about 2,500) where net.core.optmem_max is
+   * only 20,480 bytes. Filtering here costs some 2 ns an instruction that a packet goes through.
+   */
+  instructions: number;
+}
+
+export interface CaptureInfo extends Installed {
   /** LINKTYPE_ value, FCS bits removed. */
   linkType: number;
   snaplen: number;
@@ -151,8 +215,6 @@ export interface CaptureInfo {
   interface: string;
   /** pcapng if_description, else ''. */
   description: string;
-  /** What really filters; '' for none. */
-  filter: string;
 }
 
 export interface Handlers {
@@ -166,6 +228,12 @@ export interface Handlers {
    * lengths add up to `bytes`. Whoever gets it releases it.
    */
   onBlock(id: number, block: number, length: number, packets: number, bytes: number): void;
+  /**
+   * A packet that passed the filter, whether it is left out or not, with UDP or TCP from or to port 53: a copy of it from the
+   * IP header on (in a tunnel it isn't handed over), at most 65,535 bytes, as far as it was captured; of a datagram in fragments the first only. With
+   * `dns` only. At most 4,096 packets and 4 MiB wait for JavaScript; `Stats.dnsDropped` counts the others.
+   */
+  onDns?(packet: Uint8Array): void;
   /** The last call of a session: stopped, end of file, or failed. Never called before all its blocks were handed over. */
   onEnd(error?: PcapError): void;
 }
@@ -176,22 +244,48 @@ export interface Stats {
   received: number;
   droppedByKernel: number;
   droppedByInterface: number;
-  /** Files only: did not match the filter (live, the kernel filters before it counts). */
+  /** Did not match the filter; live only where the kernel does not filter (`Installed.inKernel`): else it does so before it counts. */
   filtered: number;
+  /** Left out by the exceptions, and the sum of the lengths that would have been captured. */
+  excluded: number;
+  excludedBytes: number;
   /** Put into blocks. */
   captured: number;
   capturedBytes: number;
-  /** Longer than the snaplen of a file or MAX_SNAPLEN and therefore cut; they are captured too. */
+  /** Longer than the snaplen of a file, MAX_SNAPLEN or `setSnaplen` and therefore cut; they are captured too. */
   cut: number;
+  /** Packets of DNS that `onDns` did not get. */
+  dnsDropped: number;
   /** Time that the thread waited for a free block, nanoseconds. */
   starvedNs: number;
 }
 
+/** [packets, bytes] that each name of a set has left out, one behind another. */
+export interface Replaced {
+  exceptions?: Float64Array;
+  learned?: Float64Array;
+}
+
+/** All requests are answered in their order, those of a file from its first capture on. They reject when the session ends. */
 export interface Session {
-  /** Compiles and installs on the capture thread; resolves with the effective filter, or rejects and the old one stays. */
-  setFilter(filter: string): Promise<string>;
+  /** Compiles and installs on the capture thread; resolves with what filters now, or rejects and the old one stays. */
+  setFilter(filter: string | readonly string[]): Promise<Installed>;
   /** As setFilter, for the exclusion. */
-  setExclusion(exclusion: string): Promise<string>;
+  setExclusion(exclusion: string): Promise<Installed>;
+  /**
+   * Both sets from now on; undefined for none. Resolves once the capture thread uses them, with the final counts of those that
+   * were replaced; a set that stays goes on counting and isn't among them. No packet is lost or stopped.
+   */
+  setExceptions(exceptions?: Exceptions, learned?: Exceptions): Promise<Replaced>;
+  /** Counts of the sets in use now; also valid after onEnd. */
+  excludedBy(): Replaced;
+  /** Cuts further packets to this many bytes, never longer than what the session was opened with. */
+  setSnaplen(snaplen: number): Promise<void>;
+  /**
+   * Files: behind each packet that `onDns` gets, the reader waits for this call, once for each, so that what was learned from it
+   * counts for the next packet: `setExceptions` before `goOn`, without waiting for its answer. Live captures never wait.
+   */
+  goOn(): void;
   /** Also valid after onEnd: then the final values. */
   stats(): Stats;
   /**

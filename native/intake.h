@@ -21,9 +21,9 @@ typedef struct Intake {
   uint32_t last_dropped;
   uint64_t last_interface_drops;
   // Left at zero where they don't apply: the kernel's buffer, if it isn't as large as was asked for; libpcap filters, not
-  // the kernel; it receives no more.
+  // the kernel, because that refused the program (`kernel_refused` is Linux'); it receives no more.
   int buffer_bytes;
-  bool in_user_space, stopped;
+  bool in_user_space, kernel_refused, stopped;
 } Intake;
 
 // Between pcap_create() and pcap_activate(): the handle will receive nothing until intake_start. So no packet is in the

@@ -8,6 +8,8 @@ static void *must(void *memory) {
   if (!memory) abort();
   return memory;
 }
+enum { DNS_PACKETS_MAX = 4096, DNS_BYTES_MAX = 4 << 20, DNS_PACKET_MAX = 65535 };
+
 static char *copy(const char *text) { return must(strdup(text ? text : "")); }
 
 static void queue_event(Session *session, Event *event) {
@@ -16,6 +18,10 @@ static void queue_event(Session *session, Event *event) {
   *session->last_event = event;
   session->last_event = &event->next;
   if (event->kind == EVENT_END) session->ended = true;
+  if (event->kind == EVENT_DNS) {
+    session->dns_packets++;
+    session->dns_bytes += event->length;
+  }
   session->published = session->count;
   uv_mutex_unlock(&session->lock);
   session->untold++;
@@ -54,8 +60,9 @@ static void run(void *argument) {
 static void free_options(SessionOptions *options) {
   free(options->interface);
   free(options->file);
-  free(options->filter);
+  free(options->filters);
   free(options->exclusion);
+  for (int set = 0; set < JUDGE_SETS; set++) usage_drop(options->usage[set]);
 }
 
 // What the thread works with, beside the queues.
@@ -64,6 +71,7 @@ static void free_shared(Session *session) {
   wake_close(&session->wake);
   pool_drop(session->pool);
   free_options(&session->options);
+  judge_free(&session->judge);
 }
 
 Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *), void *argument) {
@@ -79,6 +87,12 @@ Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *)
   session->last_event = &session->first_event;
   session->last_request = &session->first_request;
   session->waiter.wake = &session->wake;
+  session->judge.seed = options.seed;
+  for (int set = 0; set < JUDGE_SETS; set++) {
+    if (!options.usage[set]) continue;
+    session->usage[set] = usage_hold(options.usage[set]);
+    session->judge.usage[set] = usage_hold(options.usage[set]);
+  }
   session->pool = pool_hold(pool);
   uv_mutex_init(&session->lock);
   if (uv_thread_create(&session->thread, run, session)) {
@@ -101,6 +115,7 @@ Event *session_take_events(Session *session) {
   Event *events = session->first_event;
   session->first_event = NULL;
   session->last_event = &session->first_event;
+  session->dns_packets = session->dns_bytes = 0;
   uv_mutex_unlock(&session->lock);
   return events;
 }
@@ -108,16 +123,20 @@ Event *session_take_events(Session *session) {
 void event_free(Event *event) {
   free(event->info.interface);
   free(event->info.description);
-  free(event->info.filter);
-  free(event->filter);
+  free(event->info.installed.filter);
+  free(event->dns);
+  if (event->request) request_free(event->request);
   free(event);
 }
 
-bool session_ask(Session *session, bool exclusion, const char *text, void *asker) {
-  Request *request = must(calloc(1, sizeof *request));
-  request->asker = asker;
-  request->exclusion = exclusion;
-  request->text = copy(text);
+void request_free(Request *request) {
+  for (int set = 0; set < JUDGE_SETS; set++) usage_drop(request->usage[set]);
+  free(request->texts);
+  free(request->installed.filter);
+  free(request);
+}
+
+bool session_ask(Session *session, Request *request) {
   uv_mutex_lock(&session->lock);
   bool ended = session->ended;
   if (!ended) {
@@ -126,12 +145,24 @@ bool session_ask(Session *session, bool exclusion, const char *text, void *asker
   }
   uv_mutex_unlock(&session->lock);
   if (ended) {
-    free(request->text);
-    free(request);
+    request_free(request);
     return false;
   }
   wake_call(&session->wake);
   return true;
+}
+
+void session_go_on(Session *session) {
+  if (session->joined) return;
+  atomic_fetch_add(&session->gone_on, 1);
+  wake_call(&session->wake);
+}
+
+Usage *session_usage(Session *session, int set) {
+  uv_mutex_lock(&session->lock);
+  Usage *usage = session->usage[set] ? usage_hold(session->usage[set]) : NULL;
+  uv_mutex_unlock(&session->lock);
+  return usage;
 }
 
 SessionStats session_stats(Session *session) {
@@ -154,9 +185,9 @@ void session_free(Session *session) {
     event = next;
   }
   for (Request *request; (request = session_next_request(session));) {
-    free(request->text);
-    free(request);
+    request_free(request);
   }
+  for (int set = 0; set < JUDGE_SETS; set++) usage_drop(session->usage[set]);
   uv_mutex_destroy(&session->lock);
   free(session);
 }
@@ -166,7 +197,7 @@ void session_announce(Session *session, uint32_t capture, const CaptureInfo *inf
   event->info = *info;
   event->info.interface = copy(info->interface);
   event->info.description = copy(info->description);
-  event->info.filter = copy(info->filter);
+  event->info.installed.filter = copy(info->installed.filter);
   queue_and_tell(session, event);
 }
 
@@ -219,15 +250,58 @@ Request *session_next_request(Session *session) {
   return request;
 }
 
-void session_answer(Session *session, Request *request, const char *filter, const Failure *failure) {
+void session_answer(Session *session, Request *request, const Failure *failure) {
   Event *event = new_event(EVENT_ANSWER, 0);
-  event->asker = request->asker;
-  if (failure && failure->code) {
-    event->failure = *failure;
-  } else {
-    event->filter = copy(filter);
-  }
-  free(request->text);
-  free(request);
+  event->request = request;
+  event->failure = *failure;
   queue_and_tell(session, event);
+}
+
+void session_replace_exceptions(Session *session, Request *request) {
+  for (int set = 0; set < JUDGE_SETS; set++) {
+    Usage *next = request->usage[set], *now = session->judge.usage[set];
+    request->usage[set] = NULL;
+    if (next && now && next->set == now->set) { // it goes on counting
+      usage_drop(next);
+      continue;
+    }
+    usage_drop(judge_replace(&session->judge, set, next));
+    uv_mutex_lock(&session->lock);
+    request->usage[set] = session->usage[set];
+    session->usage[set] = next ? usage_hold(next) : NULL;
+    uv_mutex_unlock(&session->lock);
+  }
+}
+
+static void queue_dns(Session *session, const Headers *headers) {
+  const uint8_t *start = headers->header[headers->count - 1].start;
+  size_t length = (size_t)(headers->end - start);
+  if (length > DNS_PACKET_MAX) length = DNS_PACKET_MAX;
+  uv_mutex_lock(&session->lock);
+  bool fits = session->dns_packets < DNS_PACKETS_MAX && session->dns_bytes + length <= DNS_BYTES_MAX;
+  uv_mutex_unlock(&session->lock);
+  if (!fits) {
+    session->count.dns_dropped++;
+    return;
+  }
+  Event *event = new_event(EVENT_DNS, 0);
+  event->length = (uint32_t)length;
+  event->dns = must(malloc(length));
+  memcpy(event->dns, start, length);
+  session->dns_said++;
+  queue_event(session, event);
+}
+
+bool session_leaves_out(Session *session, uint32_t link_type, const uint8_t *data, uint32_t length, uint32_t kept,
+                        uint64_t timestamp_ns) {
+  Judge *judge = &session->judge;
+  if (!judge->usage[0] && !judge->usage[1] && !session->options.dns) return false;
+  Headers headers;
+  headers_find(link_type, data, length, &headers);
+  // Not from within a tunnel: who sends one writes what they like into it.
+  if (headers.dns && headers.count == 1 && session->options.dns) queue_dns(session, &headers);
+  if (!judge_excludes(judge, &headers, timestamp_ns, kept)) return false;
+  session->count.excluded++;
+  session->count.excluded_bytes += kept;
+  return true;
 }

@@ -15,6 +15,7 @@ typedef struct Captured {
   Filter filter;
   BlockWriter writer;
   uint32_t link_type; // as in the file
+  uint32_t announced_link_type; // as we write it
   bool mends;         // packets need link_type_mend even in our own byte order
 } Captured;
 
@@ -23,10 +24,12 @@ typedef struct File {
   int input;
   Failure *failure;
   FileReader *reader;
-  char *user; // the two texts that the filters are made of
+  Texts *users; // the texts that the filters are made of
   char *exclusion;
   Captured captures[FILE_CAPTURES_MAX];
   uint32_t count;
+  uint32_t snaplen; // packets are cut to it
+  uint32_t dns_waited; // of the session's dns_said
 } File;
 
 static bool has_begun_blocks(const File *file) {
@@ -40,11 +43,11 @@ static void hand_over_all(File *file) {
 }
 
 // All captures get the new filter, or none.
-static bool set_filter(File *file, const char *user, const char *exclusion, Failure *failure) {
+static bool set_filter(File *file, const Texts *users, const char *exclusion, Failure *failure) {
   Filter *filters = calloc(FILE_CAPTURES_MAX, sizeof *filters);
   if (!filters) return fail(failure, CODE_FAILED, "could not compile the filter: out of memory");
   uint32_t done = 0;
-  while (done < file->count && filter_compile(file->captures[done].handle, user, exclusion, &filters[done], failure))
+  while (done < file->count && filter_compile(file->captures[done].handle, users, exclusion, &filters[done], failure))
     done++;
   if (done < file->count) {
     while (done-- > 0) filter_free(&filters[done]);
@@ -56,23 +59,40 @@ static bool set_filter(File *file, const char *user, const char *exclusion, Fail
     file->captures[i].filter = filters[i];
   }
   free(filters);
-  char *old_user = file->user, *old_exclusion = file->exclusion;
-  file->user = strdup(user);
+  char *old_users = file->users, *old_exclusion = file->exclusion;
+  file->users = texts_copy(users);
   file->exclusion = strdup(exclusion);
-  free(old_user);
+  free(old_users);
   free(old_exclusion);
   return true;
+}
+
+static Installed installed(const Captured *capture) {
+  const Filter *filter = &capture->filter;
+  return (Installed){.filter = filter->text, .instructions = filter->filters ? filter->program.bf_len : 0};
+}
+
+static void answer(File *file, Request *request) {
+  Failure failure = {0};
+  switch (request->ask) {
+  case ASK_FILTER:
+  case ASK_EXCLUSION:
+    if (set_filter(file, request->ask == ASK_FILTER ? request->texts : file->users,
+                   request->ask == ASK_FILTER ? file->exclusion : request->texts, &failure)) {
+      request->installed = installed(&file->captures[0]);
+      request->installed.filter = strdup(request->installed.filter);
+    }
+    break;
+  case ASK_EXCEPTIONS: session_replace_exceptions(file->session, request); break;
+  case ASK_SNAPLEN: file->snaplen = (uint32_t)request->snaplen; break;
+  }
+  session_answer(file->session, request, &failure);
 }
 
 static void answer_requests(File *file) {
   // Before the first capture there is no link type to compile for: they wait.
   if (file->count == 0) return;
-  for (Request *request; (request = session_next_request(file->session));) {
-    Failure failure = {0};
-    set_filter(file, request->exclusion ? file->user : request->text,
-               request->exclusion ? request->text : file->exclusion, &failure);
-    session_answer(file->session, request, file->captures[0].filter.text, &failure);
-  }
+  for (Request *request; (request = session_next_request(file->session));) answer(file, request);
 }
 
 static int64_t read_input(void *context, uint8_t *into, size_t size) {
@@ -100,13 +120,15 @@ static bool begin_capture(File *file, uint32_t number) {
   capture->link_type = said->link_type;
   capture->mends = dlt == DLT_USB_LINUX_MMAPPED;
   file->count++;
-  if (!filter_compile(capture->handle, file->user, file->exclusion, &capture->filter, file->failure)) return false;
-  CaptureInfo info = {.link_type = link_type_of_file(said->link_type),
+  if (!filter_compile(capture->handle, file->users, file->exclusion, &capture->filter, file->failure)) return false;
+  capture->announced_link_type = link_type_of_file(said->link_type);
+  CaptureInfo info = {.link_type = capture->announced_link_type,
                       .snaplen = said->snaplen,
                       .interface = (char *)said->interface,
                       .description = (char *)said->description,
-                      .filter = capture->filter.text};
+                      .installed = installed(capture)};
   session_announce(file->session, number, &info);
+  answer_requests(file); // that waited for a link type: they are for the first packet, too
   return true;
 }
 
@@ -124,6 +146,21 @@ static bool wait_for_block(File *file, BlockWriter *writer) {
   return true;
 }
 
+// Whoever learns names from this packet is to know them before the next one. False when the session was stopped meanwhile.
+static bool wait_for_dns(File *file) {
+  Session *session = file->session;
+  if (session->dns_said == file->dns_waited) return true;
+  file->dns_waited = session->dns_said;
+  session_tell(session);
+  for (;;) {
+    bool gone_on = (int32_t)(session->dns_said - atomic_load(&session->gone_on)) <= 0;
+    answer_requests(file); // also those that came before it went on
+    if (gone_on) return true;
+    if (session_stop_mode(session) != STOP_NOT) return false;
+    wake_wait(&session->wake, -1, -1);
+  }
+}
+
 static bool keep(File *file, FilePacket *packet) {
   SessionStats *stats = &file->session->count;
   Captured *capture = &file->captures[packet->capture];
@@ -137,15 +174,18 @@ static bool keep(File *file, FilePacket *packet) {
     stats->filtered++;
     return true;
   }
+  uint32_t captured = packet->captured > file->snaplen ? file->snaplen : packet->captured;
+  if (session_leaves_out(file->session, capture->announced_link_type, packet->data, packet->captured, captured, packet->timestamp_ns))
+    return true;
   BlockWriter *writer = &capture->writer;
-  if (!block_append(writer, packet->timestamp_ns, packet->original, packet->captured, packet->data)) {
+  if (!block_append(writer, packet->timestamp_ns, packet->original, captured, packet->data)) {
     session_hand_over(file->session, writer, packet->capture);
     if (!wait_for_block(file, writer)) return false;
-    block_append(writer, packet->timestamp_ns, packet->original, packet->captured, packet->data);
+    block_append(writer, packet->timestamp_ns, packet->original, captured, packet->data);
   }
   stats->captured++;
-  stats->captured_bytes += packet->captured;
-  stats->cut += packet->cut;
+  stats->captured_bytes += captured;
+  stats->cut += packet->cut || captured < packet->captured;
   return true;
 }
 
@@ -155,7 +195,7 @@ static void read_file(File *file) {
     if (turn % PACKETS_A_TURN == 0) answer_requests(file);
     switch (file_reader_next(file->reader, &packet)) {
     case FILE_PACKET:
-      if (!keep(file, &packet)) return;
+      if (!keep(file, &packet) || !wait_for_dns(file)) return;
       break;
     case FILE_CAPTURE:
       if (!begin_capture(file, packet.capture)) return;
@@ -180,7 +220,8 @@ void session_run_file(Session *session, Failure *failure) {
   }
   file->session = session;
   file->failure = failure;
-  file->user = strdup(session->options.filter);
+  file->snaplen = MAX_SNAPLEN;
+  file->users = texts_copy(session->options.filters);
   file->exclusion = strdup(session->options.exclusion);
   file->input = input_open(session->options.file, failure);
   if (file->input >= 0) {
@@ -193,7 +234,7 @@ void session_run_file(Session *session, Failure *failure) {
     pcap_close(file->captures[i].handle);
   }
   file_reader_free(file->reader);
-  free(file->user);
+  free(file->users);
   free(file->exclusion);
   free(file);
 }

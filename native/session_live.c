@@ -34,13 +34,17 @@ typedef struct Live {
   pcap_t *handle;
   Intake intake;
   Filter filter;
-  char *user; // the two texts that the filter is made of
+  Filter own; // what we do because the kernel refused it
+  Texts *users; // the texts that the filter is made of
   char *exclusion;
+  uint32_t link_type;
+  uint32_t snaplen; // further packets are cut to it
   uint64_t ns_per_unit; // of a timestamp's second half
 
   BlockWriter writer;
   uint32_t gathered;        // full blocks that were queued and not passed on
   uint64_t gathering_since; // when the first of them, or else the block that is being written, was begun
+  uint32_t dns_told; // of the session's dns_said
   int pause_ms;
   uint32_t turn_packets;    // since the last wait
   // The one packet that was taken from the ring when the pool had no block for it.
@@ -107,11 +111,14 @@ static void on_packet(u_char *user, const struct pcap_pkthdr *header, const u_ch
   Live *live = (Live *)user;
   uint64_t timestamp_ns =
       (uint64_t)header->ts.tv_sec * 1000000000ull + (uint64_t)header->ts.tv_usec * live->ns_per_unit;
-  uint32_t captured = header->caplen;
-  if (captured > MAX_SNAPLEN) { // a cooked header comes on top of the snaplen
-    captured = MAX_SNAPLEN;
-    live->session->count.cut++;
+  if (live->own.filters && !pcap_offline_filter(&live->own.program, header, data)) {
+    live->session->count.filtered++;
+    return;
   }
+  // A cooked header comes on top of the snaplen.
+  uint32_t captured = header->caplen > live->snaplen ? live->snaplen : header->caplen;
+  if (session_leaves_out(live->session, live->link_type, data, header->caplen, captured, timestamp_ns)) return;
+  live->session->count.cut += captured < header->caplen;
   uint32_t original = header->len < captured ? captured : header->len;
   if (keep(live, timestamp_ns, original, captured, data)) return;
   // The ring's memory isn't ours once we leave, and leave we must: while we wait for a block there are requests to answer.
@@ -123,45 +130,83 @@ static void on_packet(u_char *user, const struct pcap_pkthdr *header, const u_ch
   pcap_breakloop(live->handle);
 }
 
-static bool install(Live *live, Filter *filter, Failure *failure) {
+static bool install_program(Live *live, struct bpf_program *program, Failure *failure) {
+  return intake_set_filter(&live->intake, live->handle, program) || fail(failure, CODE_FILTER, "%s", pcap_geterr(live->handle));
+}
+
+static bool install_all(Live *live, Failure *failure) {
   struct bpf_program all;
-  struct bpf_program *program = &filter->program;
-  if (!filter->filters) {
-    if (!live->filter.filters) return true;
-    if (pcap_compile(live->handle, &all, "", 1, PCAP_NETMASK_UNKNOWN) != 0)
-      return fail(failure, CODE_FILTER, "%s", pcap_geterr(live->handle));
-    program = &all;
-  }
-  bool done = intake_set_filter(&live->intake, live->handle, program);
-  if (program == &all) pcap_freecode(&all);
-  return done || fail(failure, CODE_FILTER, "%s", pcap_geterr(live->handle));
+  if (pcap_compile(live->handle, &all, "", 1, PCAP_NETMASK_UNKNOWN) != 0)
+    return fail(failure, CODE_FILTER, "%s", pcap_geterr(live->handle));
+  bool done = install_program(live, &all, failure);
+  pcap_freecode(&all);
+  return done;
+}
+
+// The kernel didn't take the program: it passes everything on, and we filter, since libpcap wouldn't count what it leaves out.
+// By a program for packets as we see them: that for the kernel asks it for what isn't in them, as VLAN tags.
+static bool filter_here(Live *live, const Texts *users, const char *exclusion, Filter *own, Failure *failure) {
+  pcap_t *dead = pcap_open_dead(pcap_datalink(live->handle), pcap_snapshot(live->handle));
+  if (!dead) return fail(failure, CODE_FAILED, "could not compile the filter: out of memory");
+  bool done = filter_compile(dead, users, exclusion, own, failure) && install_all(live, failure);
+  pcap_close(dead);
+  return done;
+}
+
+// `own` is what we do ourselves then: nothing if the kernel filters.
+static bool install(Live *live, Filter *filter, const Texts *users, const char *exclusion, Filter *own, Failure *failure) {
+  if (!filter->filters && !live->filter.filters) return true;
+  if (!filter->filters) return install_all(live, failure);
+  if (!install_program(live, &filter->program, failure)) return false;
+  return !live->intake.kernel_refused || filter_here(live, users, exclusion, own, failure);
 }
 
 // Leaves everything as it was when it fails.
-static bool set_filter(Live *live, const char *user, const char *exclusion, Failure *failure) {
-  Filter filter = {0};
-  if (!filter_compile(live->handle, user, exclusion, &filter, failure)) return false;
-  if (!install(live, &filter, failure)) {
+static bool set_filter(Live *live, const Texts *users, const char *exclusion, Failure *failure) {
+  Filter filter = {0}, own = {0};
+  if (!filter_compile(live->handle, users, exclusion, &filter, failure)) return false;
+  if (!install(live, &filter, users, exclusion, &own, failure)) {
     filter_free(&filter);
+    filter_free(&own);
     return false;
   }
   filter_free(&live->filter);
+  filter_free(&live->own);
   live->filter = filter;
-  char *old_user = live->user, *old_exclusion = live->exclusion;
-  live->user = strdup(user);
+  live->own = own;
+  char *old_users = live->users, *old_exclusion = live->exclusion;
+  live->users = texts_copy(users);
   live->exclusion = strdup(exclusion);
-  free(old_user);
+  free(old_users);
   free(old_exclusion);
   return true;
 }
 
-static void answer_requests(Live *live) {
-  for (Request *request; (request = session_next_request(live->session));) {
-    Failure failure = {0};
-    set_filter(live, request->exclusion ? live->user : request->text,
-               request->exclusion ? request->text : live->exclusion, &failure);
-    session_answer(live->session, request, live->filter.text, &failure);
+static Installed installed(const Live *live) {
+  return (Installed){.filter = live->filter.text,
+                     .in_kernel = !live->own.filters,
+                     .instructions = live->filter.filters ? live->filter.program.bf_len : 0};
+}
+
+static void answer(Live *live, Request *request) {
+  Failure failure = {0};
+  switch (request->ask) {
+  case ASK_FILTER:
+  case ASK_EXCLUSION:
+    if (set_filter(live, request->ask == ASK_FILTER ? request->texts : live->users,
+                   request->ask == ASK_FILTER ? live->exclusion : request->texts, &failure)) {
+      request->installed = installed(live);
+      request->installed.filter = strdup(live->filter.text);
+    }
+    break;
+  case ASK_EXCEPTIONS: session_replace_exceptions(live->session, request); break;
+  case ASK_SNAPLEN: live->snaplen = (uint32_t)request->snaplen; break;
   }
+  session_answer(live->session, request, &failure);
+}
+
+static void answer_requests(Live *live) {
+  for (Request *request; (request = session_next_request(live->session));) answer(live, request);
 }
 
 static bool open_live(Live *live, Failure *failure) {
@@ -181,14 +226,15 @@ static bool open_live(Live *live, Failure *failure) {
   // As tcpdump: of the two cooked forms the one that says which interface a packet came by.
   if (strcmp(options->interface, "any") == 0) pcap_set_datalink(handle, DLT_LINUX_SLL2);
   live->ns_per_unit = pcap_get_tstamp_precision(handle) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
-  if (!set_filter(live, options->filter, options->exclusion, failure)) return false;
+  if (!set_filter(live, options->filters, options->exclusion, failure)) return false;
   if (!intake_start(&live->intake, handle, options->interface, failure)) return false;
   int buffer_bytes = live->intake.buffer_bytes ? live->intake.buffer_bytes : options->buffer_bytes;
   live->pause_ms = min(buffer_bytes / RING_BYTES_A_MS, MAX_PAUSE_MS);
-  CaptureInfo info = {.link_type = link_type_from_dlt(pcap_datalink(handle)),
+  live->link_type = link_type_from_dlt(pcap_datalink(handle));
+  CaptureInfo info = {.link_type = live->link_type,
                       .snaplen = (uint32_t)pcap_snapshot(handle),
                       .interface = options->interface,
-                      .filter = live->filter.text};
+                      .installed = installed(live)};
   session_announce(live->session, 0, &info);
   return true;
 }
@@ -202,9 +248,16 @@ static void drain(Live *live) {
 static bool is_drained(Live *live, uint64_t now) {
   count(live);
   const SessionStats *stats = &live->session->count;
-  if (stats->received - stats->dropped_by_kernel == stats->captured) return true;
+  if (stats->received - stats->dropped_by_kernel == stats->captured + stats->excluded + stats->filtered) return true;
   // libpcap may have left some out itself, so the sum need not come out.
   return now - live->last_packet_at >= QUIET_MS * MS;
+}
+
+// Once a turn: blocks are gathered, names aren't. What was gathered goes with them.
+static void tell_dns(Live *live) {
+  if (live->session->dns_said == live->dns_told) return;
+  live->dns_told = live->session->dns_said;
+  session_tell(live->session);
 }
 
 // True if there may be more to read at once.
@@ -214,6 +267,7 @@ static bool read_packets(Live *live, Failure *failure) {
     live->waits = false;
   }
   int packets = pcap_dispatch(live->handle, PACKETS_A_TURN, on_packet, (u_char *)live);
+  tell_dns(live);
   if (packets == PCAP_ERROR_BREAK || packets > 0) {
     live->last_packet_at = uv_hrtime();
     live->unpublished = true;
@@ -277,7 +331,7 @@ static void capture(Live *live, Failure *failure) {
 }
 
 void session_run_live(Session *session, Failure *failure) {
-  Live live = {.session = session, .user = strdup(""), .exclusion = strdup(""), .waiting_data = malloc(MAX_SNAPLEN)};
+  Live live = {.session = session, .users = calloc(1, 1), .exclusion = strdup(""), .waiting_data = malloc(MAX_SNAPLEN), .snaplen = MAX_SNAPLEN};
   if (open_live(&live, failure)) {
     capture(&live, failure);
     intake_count_interface(&live.intake);
@@ -286,7 +340,8 @@ void session_run_live(Session *session, Failure *failure) {
   }
   if (live.handle) pcap_close(live.handle);
   filter_free(&live.filter);
-  free(live.user);
+  filter_free(&live.own);
+  free(live.users);
   free(live.exclusion);
   free(live.waiting_data);
 }

@@ -6,6 +6,9 @@ const { markAsUntransferable } = require('node:worker_threads');
 
 const POOL_MAX = 65536;
 const TEXT_MAX = 65536;
+const FILTERS_MAX = 16;
+const RULE_BYTES = 24;
+const RULES_MAX = 4_000_000;
 
 function refuse(what, value) {
   const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 80)) : String(value);
@@ -21,6 +24,12 @@ function text(name, value) {
   if (value.includes('\0')) throw new TypeError(`${name} must not contain a zero character`);
   if (value.length > TEXT_MAX) throw new TypeError(`${name} must not be longer than ${TEXT_MAX} characters`);
   return value;
+}
+/** BPF texts that must all match, as a list without empty ones. */
+function texts(what, value) {
+  const list = Array.isArray(value) ? value : [value];
+  if (list.length > FILTERS_MAX) throw new TypeError(`${what} must not be more than ${FILTERS_MAX} texts`);
+  return list.map((one) => text(what, one)).filter((one) => one !== '');
 }
 function name(what, value) {
   if (text(what, value) === '') throw new TypeError(`${what} must not be empty`);
@@ -94,14 +103,17 @@ module.exports = function wrap(binding) {
   const options = {
     interface: (value) => name('interface', value),
     file: (value) => name('file', value),
-    filter: (value = '') => text('filter', value),
+    filter: (value = '') => texts('filter', value),
     exclusion: (value = '') => text('exclusion', value),
     snaplen: (value = MAX_SNAPLEN) => whole('snaplen', value, 1, MAX_SNAPLEN),
     promiscuous: (value = false) => flag('promiscuous', value),
     bufferBytes: (value = 32 * 1024 * 1024) => whole('bufferBytes', value, 1, 0x7fffffff),
     flushMs: (value = 100) => whole('flushMs', value, 0, 3_600_000),
+    dns: (value = false) => flag('dns', value),
+    exceptions: (value) => Exceptions.handle('exceptions', value),
+    learned: (value) => Exceptions.handle('learned', value),
   };
-  const optional = ['interface', 'file'];
+  const optional = ['interface', 'file', 'exceptions', 'learned'];
   function check(given) {
     if (typeof given !== 'object' || given === null) refuse('options must be an object', given);
     for (const key of Object.keys(given))
@@ -114,6 +126,26 @@ module.exports = function wrap(binding) {
     return checked;
   }
 
+  class Exceptions {
+    #handle;
+    constructor(rules, names) {
+      if (!(rules instanceof Uint8Array)) refuse('rules must be a Uint8Array', rules);
+      if (rules.length % RULE_BYTES !== 0 || rules.length > RULE_BYTES * RULES_MAX)
+        refuse(`rules must be up to ${RULES_MAX} of ${RULE_BYTES} bytes each`, `${rules.length} bytes`);
+      const [handle, entries, bytes] = binding.createExceptions(rules, whole('names', names, 0, RULES_MAX));
+      this.#handle = handle;
+      this.entries = entries;
+      this.bytes = bytes;
+      Object.freeze(this);
+    }
+    static handle(what, exceptions) {
+      if (exceptions === undefined) return undefined;
+      if (typeof exceptions !== 'object' || exceptions === null || !(#handle in exceptions))
+        refuse(`${what} must come from createExceptions`, exceptions);
+      return exceptions.#handle;
+    }
+  }
+
   class Session {
     #handle;
     constructor(pool, given, handlers) {
@@ -121,20 +153,39 @@ module.exports = function wrap(binding) {
       const checked = check(given);
       for (const key of ['onCapture', 'onBlock', 'onEnd'])
         if (typeof handlers?.[key] !== 'function') refuse(`handlers.${key} must be a function`, handlers?.[key]);
+      if (checked.dns && typeof handlers.onDns !== 'function')
+        refuse('handlers.onDns must be a function', handlers.onDns);
       this.#handle = binding.open(
         handle,
         pool.blocks,
         checked,
         (id, info) => handlers.onCapture(id, info),
         (id, block, length, packets, bytes) => handlers.onBlock(id, block, length, packets, bytes),
+        (packet) => handlers.onDns(packet),
         (error) => handlers.onEnd(error),
       );
     }
     setFilter(filter) {
-      return binding.setFilter(this.#handle, false, text('filter', filter));
+      return binding.setFilter(this.#handle, texts('filter', filter));
     }
     setExclusion(exclusion) {
-      return binding.setFilter(this.#handle, true, text('exclusion', exclusion));
+      return binding.setExclusion(this.#handle, text('exclusion', exclusion));
+    }
+    setExceptions(exceptions, learned) {
+      return binding.setExceptions(
+        this.#handle,
+        Exceptions.handle('exceptions', exceptions),
+        Exceptions.handle('learned', learned),
+      );
+    }
+    setSnaplen(snaplen) {
+      return binding.setSnaplen(this.#handle, whole('snaplen', snaplen, 1, MAX_SNAPLEN));
+    }
+    excludedBy() {
+      return binding.excludedBy(this.#handle);
+    }
+    goOn() {
+      binding.goOn(this.#handle);
     }
     stats() {
       return binding.stats(this.#handle);
@@ -151,11 +202,13 @@ module.exports = function wrap(binding) {
     version: binding.version,
     missing: binding.missing,
     interfaces: binding.interfaces,
-    compile: (filter, linkType, snaplen) =>
+    createExceptions: (rules, names) => new Exceptions(rules, names),
+    compile: (filter, linkType, snaplen, exclusion = '') =>
       binding.compile(
-        text('filter', filter),
+        texts('filter', filter),
         whole('linkType', linkType, 0, 0xffff),
         whole('snaplen', snaplen, 1, MAX_SNAPLEN),
+        text('exclusion', exclusion),
       ),
     linkTypeName: (linkType) => binding.linkTypeName(whole('linkType', linkType, 0, 0xffff)),
     linkTypeByName: (linkTypeName) => binding.linkTypeByName(text('name', linkTypeName)),

@@ -40,6 +40,9 @@ export interface CaptureInfo {
   friendlyName: string;
   addresses: string[];
   effectiveFilter: string;
+  /** Instructions of its program; and whether the system's kernel runs it, where nobody else should. */
+  instructions?: number;
+  inKernel?: boolean;
   promiscuous: boolean;
   source: 'live' | 'file';
   /** Name without folders, for a file. */

@@ -41,6 +41,8 @@ static int bind_to(pcap_t *handle, uint16_t protocol) {
 // comes in between is lost, and in no counter. A ring has no such queue; what is in it by then libpcap filters again. So the
 // linker passes its calls to this function (--wrap=setsockopt), which refuses that third one: the kernel goes straight from
 // the old filter to the new one.
+// And where the kernel refuses a filter, libpcap filters itself, and prints why: unless the kernel has no filters at all, as it
+// believes with ENOPROTOOPT.
 int __real_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length);
 int __wrap_setsockopt(int descriptor, int level, int name, const void *value, socklen_t length);
 
@@ -52,12 +54,20 @@ int __wrap_setsockopt(int descriptor, int level, int name, const void *value, so
       return -1;
     }
   }
-  return __real_setsockopt(descriptor, level, name, value, length);
+  int result = __real_setsockopt(descriptor, level, name, value, length);
+  if (result && level == SOL_SOCKET && name == SO_ATTACH_FILTER) errno = ENOPROTOOPT;
+  return result;
+}
+
+static bool kernel_filters(pcap_t *handle) {
+  socklen_t instructions = 0; // that alone is asked for; one that was refused left none behind
+  return getsockopt(pcap_fileno(handle), SOL_SOCKET, SO_GET_FILTER, NULL, &instructions) == 0 && instructions > 0;
 }
 
 bool intake_set_filter(Intake *intake, pcap_t *handle, struct bpf_program *program) {
-  (void)intake;
-  return pcap_setfilter(handle, program) == 0;
+  bool done = pcap_setfilter(handle, program) == 0;
+  if (done) intake->kernel_refused = !kernel_filters(handle);
+  return done;
 }
 
 static uint64_t interface_drops(const char *interface) {
@@ -78,7 +88,9 @@ static uint64_t interface_drops(const char *interface) {
 }
 
 bool intake_start(Intake *intake, pcap_t *handle, const char *interface, Failure *failure) {
-  *intake = (Intake){.handle = handle, .interface = interface, .last_interface_drops = interface_drops(interface)};
+  intake->handle = handle;
+  intake->interface = interface;
+  intake->last_interface_drops = interface_drops(interface);
   // The loopback interface shows each packet twice, and libpcap drops the outgoing copy. Let the kernel do that: for half
   // the work, and so that its counters are about what can be captured. Best effort.
   if (strcmp(interface, "lo") == 0)

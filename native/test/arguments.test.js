@@ -3,7 +3,8 @@ const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
 const { spawnSync } = require('node:child_process');
-const { addon, folder, test } = require('./support.js');
+const { rules } = require('./addresses.js');
+const { addon, folder, needs, test } = require('./support.js');
 
 const handlers = { onCapture() {}, onBlock() {}, onEnd() {} };
 
@@ -29,23 +30,80 @@ test('link types', () => {
   for (const wrong of [-1, 65536, 1.5, '1', undefined]) assert.throws(() => addon.linkTypeName(wrong), TypeError);
 });
 
+test('exceptions: what is no rule', () => {
+  const { createExceptions } = addon;
+  for (const bad of [rules('1.2.3.4/33'), rules('::/129'), rules('::1 2'), rules('1.2.3.4').subarray(1), [], undefined])
+    assert.throws(() => createExceptions(bad, 2), TypeError);
+  for (const at of [16, 18, 19]) {
+    const bytes = rules('::1', '::2');
+    bytes[24 + at] = 5;
+    assert.throws(() => createExceptions(bytes, 1), { name: 'TypeError', message: 'rule 1 is not one' });
+  }
+  for (const names of [-1, 1.5, undefined]) assert.throws(() => createExceptions(rules(), names), TypeError);
+  const none = createExceptions(rules(), 0);
+  assert.equal(none.entries, 0);
+  assert.ok(Object.isFrozen(none));
+  assert.equal(createExceptions(rules('10.0.0.0/8', '10.1.2.3/8', '10.0.0.0/9', '::1', '::1', '::'), 1).entries, 4);
+});
+
+const compiled = [
+  ['tcp', ''],
+  ['', 'tcp port 9000'],
+  [['tcp', 'port 80 or port 443'], 'host 192.0.2.1'],
+  [['vlan 7 and tcp', 'len > 100'], 'host 192.0.2.1'],
+  ['len < 1 or ip6 protochain 17 or ether[0] & 1 = 1 and ip[6:2] & 0x1fff != 0 and (ip[0] * 4 / 2) >> 1 > -5', ''],
+];
+test('a program is the one that tcpdump shows', needs('tcpdump'), async () => {
+  for (const [filter, exclusion] of compiled) {
+    const program = await addon.compile(filter, 1, 262144, exclusion);
+    const { stdout, stderr } = spawnSync('tcpdump', ['-y', 'EN10MB', '-s', '262144', '-d', program.filter], {
+      encoding: 'utf8',
+    });
+    assert.equal(program.listing, stdout, stderr);
+  }
+});
+
+test('several filters are one: each keeps its meaning', async () => {
+  const joined = async (...given) => (await addon.compile(given[0], 1, 262144, given[1])).filter;
+  assert.equal(await joined(['tcp', '', 'udp or ip']), '(tcp) and (udp or ip)');
+  assert.equal(await joined(['tcp', 'ip'], 'port 1 or port 2'), '(tcp) and (ip) and not (port 1 or port 2)');
+  assert.equal(await joined(['vlan and ip', 'len > 9'], 'port 1'), 'not (port 1) and (len > 9) and (vlan and ip)');
+  assert.equal(await joined(['ip', 'tcp'], 'vlan 5'), '(ip) and (tcp) and not (vlan 5)');
+  assert.equal(await joined(['vlan'], ''), 'vlan');
+  await assert.rejects(joined(['tcp) or (udp', 'ip']), { code: 'FILTER' });
+  for (const two of [
+    [['vlan 5', 'tcp', 'mpls'], ''],
+    [['geneve'], 'pppoes'],
+  ])
+    await assert.rejects(joined(...two), {
+      code: 'FILTER',
+      message: /^'\w+( 5)?' and '\w+( 5)?' cannot be joined: each has /,
+    });
+});
+
 test('exit', () => {
   for (const wrong of [-1, 256, 1.5, '0', undefined]) assert.throws(() => addon.exit(wrong), TypeError);
 });
 
 test('compile', async () => {
-  assert.ok((await addon.compile('tcp port 80', 1, 65535)) > 3);
-  assert.equal(await addon.compile('', 1, 65535), 1);
+  assert.deepEqual(await addon.compile('', 1, 65535), {
+    filter: '',
+    instructions: 1,
+    listing: '(000) ret      #65535\n',
+  });
+  assert.deepEqual(await addon.compile([], 1, 65535), await addon.compile(['', ''], 1, 65535));
   await assert.rejects(addon.compile('tcp prt 80', 1, 65535), {
     name: 'Error',
     code: 'FILTER',
     message: "can't parse filter expression: syntax error",
   });
   await assert.rejects(addon.compile('tcp', 189, 65535), { code: 'FILTER' });
-  assert.deepEqual(
-    await Promise.all(Array.from({ length: 50 }, (_, i) => addon.compile(`port ${i + 1}`, 1, 96))),
-    Array(50).fill(await addon.compile('port 1', 1, 96)),
-  );
+  const many = await Promise.all(Array.from({ length: 50 }, (_, i) => addon.compile(`port ${i + 1}`, 1, 96)));
+  many.forEach(({ filter, instructions, listing }, i) => {
+    assert.equal(filter, `port ${i + 1}`);
+    assert.equal(listing.trimEnd().split('\n').length, instructions);
+    assert.match(listing, new RegExp(`jeq +#0x${(i + 1).toString(16)} `));
+  });
   for (const wrong of [
     ['tcp\0', 1, 1],
     [1, 1, 1],
@@ -100,6 +158,9 @@ test('open refuses what makes no sense, with words that say what', () => {
   refused({ interface: 'lo', promiscuous: 1 }, /promiscuous must be true or false/);
   refused({ interface: 'lo', bufferBytes: 2 ** 31 }, /bufferBytes/);
   refused({ interface: 'lo', flushMs: -1 }, /flushMs/);
+  refused({ interface: 'lo', dns: 1 }, /dns must be true or false/);
+  refused({ interface: 'lo', dns: true }, /handlers.onDns must be a function/);
+  refused({ interface: 'lo', exceptions: {} }, /exceptions must come from createExceptions/);
   refused({ interface: 'lo', snapLen: 1 }, /there is no option 'snapLen'/);
   assert.throws(() => addon.open({}, { file: 'x' }, handlers), /pool must come from createPool/);
   assert.throws(() => addon.open(undefined, { file: 'x' }, handlers), TypeError);
@@ -115,6 +176,13 @@ test('a session refuses the same', async () => {
   assert.throws(() => session.setFilter(1), TypeError);
   assert.throws(() => session.setExclusion('a\0'), TypeError);
   assert.throws(() => session.stop(1), TypeError);
+  assert.throws(() => session.setFilter(['ip', 1]), TypeError);
+  assert.throws(() => session.setFilter(Array(17).fill('ip')), TypeError);
+  assert.throws(() => session.setExceptions({}), /exceptions must come from createExceptions/);
+  assert.throws(() => session.setExceptions(undefined, null), /learned must come from createExceptions/);
+  for (const wrong of [0, 262145, '1', undefined]) assert.throws(() => session.setSnaplen(wrong), TypeError);
+  assert.deepEqual(session.excludedBy(), {});
+  session.goOn();
 });
 
 test('options left undefined are left out; methods of handlers keep their this', async () => {

@@ -21,7 +21,15 @@ test('a pcap file, every magic in both byte orders', async (t) => {
         assert.equal(error, undefined);
         // Modified files leave the link-layer header out of it.
         const snaplen = magic === 0xa1b2cd34 ? 1514 : 1500;
-        assert.deepEqual(captures[0].info, { linkType: 1, snaplen, interface: '', description: '', filter: '' });
+        assert.deepEqual(captures[0].info, {
+          linkType: 1,
+          snaplen,
+          interface: '',
+          description: '',
+          filter: '',
+          inKernel: false,
+          instructions: 0,
+        });
         const unit = magic === 0xa1b23c4d ? 1n : 1000n;
         assert.deepEqual(
           captures[0].packets,
@@ -220,8 +228,24 @@ test('pcapng: interfaces, kinds of packet blocks, options, unknown blocks', asyn
       assert.deepEqual(
         captures.map(({ info }) => info),
         [
-          { linkType: 1, snaplen: 1500, interface: 'eth0', description: 'the first', filter: '' },
-          { linkType: 101, snaplen: 262144, interface: 'tun0', description: '', filter: '' },
+          {
+            linkType: 1,
+            snaplen: 1500,
+            interface: 'eth0',
+            description: 'the first',
+            filter: '',
+            inKernel: false,
+            instructions: 0,
+          },
+          {
+            linkType: 101,
+            snaplen: 262144,
+            interface: 'tun0',
+            description: '',
+            filter: '',
+            inKernel: false,
+            instructions: 0,
+          },
         ],
       );
       assert.deepEqual(captures[0].packets, [
@@ -505,8 +529,8 @@ test('setFilter while reading, and after the end', async () => {
   );
   await run.captured(1);
   await assert.rejects(run.session.setFilter('udp prt 1'), { code: 'FILTER', message: /syntax error/ });
-  assert.equal(await run.session.setFilter('tcp'), 'tcp');
-  assert.equal(await run.session.setExclusion('port 1'), '(tcp) and not (port 1)');
+  assert.equal((await run.session.setFilter('tcp')).filter, 'tcp');
+  assert.equal((await run.session.setExclusion('port 1')).filter, '(tcp) and not (port 1)');
   pool.release(first);
   assert.equal(await run.ended, undefined);
   const { captured, filtered, received } = run.session.stats();

@@ -2,6 +2,7 @@
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const { spawn, spawnSync } = require('node:child_process');
+const { rules } = require('./addresses.js');
 const { addon, collect, folder, needs, tcpdumpReads, test } = require('./support.js');
 const { inNamespace, ip, send, veth } = require('./network.js');
 
@@ -12,7 +13,15 @@ inNamespace(__filename, () => {
     const { near } = veth();
     const before = BigInt(Date.now()) * 1_000_000n;
     const run = collect({ interface: near });
-    assert.deepEqual(await run.started, { linkType: 1, snaplen: 262144, interface: near, description: '', filter: '' });
+    assert.deepEqual(await run.started, {
+      linkType: 1,
+      snaplen: 262144,
+      interface: near,
+      description: '',
+      filter: '',
+      inKernel: true,
+      instructions: 0,
+    });
     assert.equal(await send(near, 1000, { size: 100 }), 1000);
     await run.captured(1000);
     const during = run.session.stats();
@@ -33,9 +42,12 @@ inNamespace(__filename, () => {
       droppedByKernel: 0,
       droppedByInterface: 0,
       filtered: 0,
+      excluded: 0,
+      excludedBytes: 0,
       captured: 1000,
       capturedBytes: 100_000,
       cut: 0,
+      dnsDropped: 0,
       starvedNs: 0,
     });
     assert.equal(run.pool.free, 8);
@@ -118,7 +130,7 @@ inNamespace(__filename, () => {
     while (held.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
     assert.equal(pool.free, 0);
     // Answers come also while it waits for a block.
-    assert.equal(await run.session.setExclusion('tcp'), 'not (tcp)');
+    assert.equal((await run.session.setExclusion('tcp')).filter, 'not (tcp)');
     run.session.stop();
     const releasing = setInterval(() => held.length && pool.release(held.shift()), 1);
     assert.equal(await run.ended, undefined);
@@ -187,7 +199,7 @@ inNamespace(__filename, () => {
     const { near } = veth();
     const run = collect({ interface: near, exclusion: 'port 5003' });
     await run.started;
-    assert.equal(await run.session.setFilter('udp port 5000'), '(udp port 5000) and not (port 5003)');
+    assert.equal((await run.session.setFilter('udp port 5000')).filter, '(udp port 5000) and not (port 5003)');
     await assert.rejects(run.session.setFilter('udp prt 5000'), {
       name: 'Error',
       code: 'FILTER',
@@ -196,11 +208,11 @@ inNamespace(__filename, () => {
     await assert.rejects(run.session.setExclusion('udp) or (tcp'), { code: 'FILTER' });
     await send(near, 400);
     await run.captured(100);
-    assert.equal(await run.session.setExclusion(''), 'udp port 5000');
-    assert.equal(await run.session.setFilter(''), '');
+    assert.equal((await run.session.setExclusion('')).filter, 'udp port 5000');
+    assert.equal((await run.session.setFilter('')).filter, '');
     await send(near, 400);
     await run.captured(500);
-    assert.equal(await run.session.setExclusion('port 5001'), 'not (port 5001)');
+    assert.equal((await run.session.setExclusion('port 5001')).filter, 'not (port 5001)');
     await send(near, 400);
     run.session.stop();
     await run.ended;
@@ -213,7 +225,7 @@ inNamespace(__filename, () => {
     await run.started;
     const sending = send(near, 200_000);
     for (let i = 0; i < 200; i++)
-      assert.equal(await run.session.setFilter(`udp port ${5000 + (i % 4)}`), `udp port ${5000 + (i % 4)}`);
+      assert.equal((await run.session.setFilter(`udp port ${5000 + (i % 4)}`)).filter, `udp port ${5000 + (i % 4)}`);
     await sending;
     run.session.stop();
     assert.equal(await run.ended, undefined);
@@ -232,6 +244,116 @@ inNamespace(__filename, () => {
     const { captured, droppedByKernel } = run.session.stats();
     assert.ok(progress.changes > 20);
     assert.equal(captured + droppedByKernel, sent);
+  });
+
+  test('while exceptions take the place of others, no packet is lost, and none is left out that should not be', async () => {
+    const { near } = veth();
+    // Nobody has these addresses; the second are those of every packet.
+    const others = addon.createExceptions(
+      rules(...Array.from({ length: 5000 }, (_, i) => `192.0.${i >> 8}.${i & 255}`)),
+      1,
+    );
+    const all = addon.createExceptions(rules('10.0.0.1'), 1);
+    const run = collect({ interface: near, exceptions: others });
+    await run.started;
+    const progress = { changes: 0, over: false, left: 0 };
+    const count = ({ exceptions, learned }) => (progress.left += (exceptions?.[0] ?? 0) + (learned?.[0] ?? 0));
+    const sending = send(near, 300_000).finally(() => (progress.over = true));
+    while (!progress.over || progress.changes < 100) {
+      const sets = [[others, all], [all], [others], [undefined, others], []][progress.changes++ % 5];
+      count(await run.session.setExceptions(...sets));
+      if (progress.changes % 10 === 0) await run.session.setFilter(progress.changes % 20 ? 'udp' : ['ip', 'udp']);
+      if (progress.changes % 10 === 5) await run.session.setSnaplen(40 + (progress.changes % 3));
+    }
+    const sent = await sending;
+    run.session.stop();
+    assert.equal(await run.ended, undefined);
+    count(run.session.excludedBy());
+    const { received, captured, excluded, excludedBytes, droppedByKernel, cut } = run.session.stats();
+    assert.ok(progress.changes >= 100);
+    assert.equal(received, sent);
+    assert.equal(captured + excluded + droppedByKernel, sent);
+    assert.equal(progress.left, excluded);
+    assert.ok(excluded > 0 && captured > 0 && excludedBytes >= excluded * 40 && cut > 0);
+    assert.equal(run.packets, captured);
+  });
+
+  test('the exceptions are at work from the first packet on, and a drain ends with them', async () => {
+    const { near } = veth();
+    const sending = send(near, 100_000);
+    const exceptions = addon.createExceptions(rules('10.0.0.0/30'), 1);
+    const run = collect({ interface: near, exceptions });
+    await run.started;
+    await sending;
+    run.session.stop();
+    assert.equal(await run.ended, undefined);
+    const { received, excluded, captured, droppedByKernel } = run.session.stats();
+    assert.equal(captured, 0);
+    assert.equal(excluded + droppedByKernel, received);
+    assert.deepEqual(run.session.excludedBy().exceptions, Float64Array.of(excluded, excluded * 60));
+  });
+
+  test('a filter that the kernel does not take: it is said, and it filters', async () => {
+    const { near } = veth();
+    const many = Array.from({ length: 2400 }, (_, i) => `len = ${i + 2000}`).join(' or ');
+    const large = `${many} or udp port 5001`;
+    const run = collect({ interface: near, filter: large });
+    const { inKernel, instructions } = await run.started;
+    assert.equal(inKernel, false);
+    assert.ok(instructions > 4096);
+    await send(near, 4000);
+    await run.captured(1000);
+    const small = await run.session.setFilter('udp port 5002');
+    assert.deepEqual(small, { filter: 'udp port 5002', inKernel: true, instructions: small.instructions });
+    assert.ok(small.instructions < 100);
+    await send(near, 4000);
+    await run.captured(2000);
+    assert.equal((await run.session.setExclusion(many)).inKernel, false);
+    await send(near, 4000);
+    run.session.stop();
+    assert.equal(await run.ended, undefined);
+    const { received, filtered, captured } = run.session.stats();
+    assert.deepEqual({ received, filtered, captured }, { received: 9000, filtered: 6000, captured: 3000 });
+    assert.ok(run.captures[0].packets.every(({ data }, i) => data.readUInt16BE(36) === (i < 1000 ? 5001 : 5002)));
+  });
+
+  test('setSnaplen while capturing', async () => {
+    const { near } = veth();
+    const run = collect({ interface: near, snaplen: 80 });
+    await run.started;
+    for (const [snaplen, expected] of [
+      [50, 50],
+      [200, 80],
+    ]) {
+      const before = run.packets;
+      await run.session.setSnaplen(snaplen);
+      await send(near, 10, { size: 100 });
+      await run.captured(before + 10);
+      assert.ok(run.captures[0].packets.slice(before).every(({ data, originalLength }) => data.length === expected && originalLength === 100)); // prettier-ignore
+    }
+    run.session.stop();
+    assert.equal(await run.ended, undefined);
+    assert.equal(run.session.stats().cut, 10);
+  });
+
+  test('DNS is handed over, also what is left out', async () => {
+    const { near } = veth();
+    const exceptions = addon.createExceptions(rules('10.0.0.1'), 1);
+    const pool = addon.createPool(4);
+    const handed = [];
+    const { promise, resolve } = Promise.withResolvers();
+    const session = addon.open(pool, { interface: near, exceptions, dns: true }, {
+      onCapture: resolve,
+      onBlock: (id, block) => pool.release(block),
+      onDns: (packet) => handed.push(packet),
+      onEnd: (error) => resolve(error),
+    }); // prettier-ignore
+    await promise;
+    await send(near, 400, { port: 51 }); // 51 to 54
+    while (handed.length < 100) await new Promise((again) => setTimeout(again, 10));
+    session.stop();
+    assert.ok(handed.every((packet) => packet.length === 46 && packet[0] === 0x45 && packet[23] === 53));
+    assert.equal(session.stats().dnsDropped, 0);
   });
 
   test('requests that the end overtakes are rejected', async () => {

@@ -55,9 +55,9 @@ function build() {
   return (sender = file);
 }
 /** Sends; resolves with how many packets went out. Captured on the sending end, none of them can get lost before. */
-function send(name, count, { size = 60, rate = 0 } = {}) {
+function send(name, count, { size = 60, rate = 0, port = 5000 } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(build(), [name, count, size, rate].map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(build(), [name, count, size, rate, port].map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
     let out = '';
     child.stdout.on('data', (bytes) => (out += bytes));
     child.on('error', reject);

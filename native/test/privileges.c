@@ -10,6 +10,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -49,6 +50,29 @@ static void try_signals(void) {
   printf("victim %s\n", waitpid(victim, NULL, WNOHANG) == 0 ? "lives" : "dead");
 }
 
+#ifdef __x86_64__
+static sigjmp_buf no_gate;
+static void on_no_gate(int signal) { siglongjmp(no_gate, signal); }
+
+// As 32-bit programs do. A kernel without them has no such gate, and faults.
+static void try_int80(void) {
+  struct sigaction action = {.sa_handler = on_no_gate}, before;
+  sigaction(SIGSEGV, &action, &before);
+  volatile long pid = -1;
+  errno = ENOSYS;
+  if (sigsetjmp(no_gate, 1) == 0) {
+    long answer = 20; // getpid
+    __asm__ volatile("int $0x80" : "+a"(answer) : : "memory", "r8", "r9", "r10", "r11");
+    errno = answer < 0 ? (int)-answer : 0;
+    pid = answer;
+  } else {
+    errno = ENOSYS;
+  }
+  say("int80", pid);
+  sigaction(SIGSEGV, &before, NULL);
+}
+#endif
+
 // On a terminal of our own, which is the controlling one.
 static void try_terminal(void) {
   setsid();
@@ -86,10 +110,7 @@ static void try_calls(void) {
   say("unix", socket(AF_UNIX, SOCK_STREAM, 0));
   say("netlink", socket(AF_NETLINK, SOCK_RAW, 0));
 #ifdef __x86_64__
-  long pid = 20; // getpid, for 32-bit programs
-  __asm__ volatile("int $0x80" : "+a"(pid) : : "memory", "r8", "r9", "r10", "r11");
-  errno = pid < 0 ? (int)-pid : 0;
-  say("int80", pid);
+  try_int80();
 #endif
   pthread_t thread;
   errno = pthread_create(&thread, NULL, do_nothing, NULL);

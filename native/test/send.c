@@ -1,4 +1,4 @@
-// send INTERFACE COUNT SIZE [PACKETS_PER_SECOND]: sends UDP frames to ports 5000 to 5003 in turn, each with its number at
+// send INTERFACE COUNT SIZE [PACKETS_PER_SECOND [PORT]]: sends UDP frames to four ports from PORT (5000) on in turn, each with its number at
 // byte 42, and prints how many the kernel took.
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +23,7 @@ int main(int count_of_arguments, char **arguments) {
   if (count_of_arguments < 4) return 2;
   long count = atol(arguments[2]), size = atol(arguments[3]);
   double rate = count_of_arguments > 4 ? atof(arguments[4]) : 0;
+  int first = count_of_arguments > 5 ? atoi(arguments[5]) : 5000;
   int out = socket(AF_PACKET, SOCK_RAW, 0);
   struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(arguments[1]), .sll_protocol = htons(ETH_P_IP)};
   if (out < 0 || bind(out, (struct sockaddr *)&to, sizeof to)) return perror(arguments[1]), 1;
@@ -36,7 +37,7 @@ int main(int count_of_arguments, char **arguments) {
   long sent = 0;
   double start = now();
   for (long i = 0; i < count; i++) {
-    uint16_t port = htons((uint16_t)(5000 + i % 4));
+    uint16_t port = htons((uint16_t)(first + i % 4));
     uint32_t number = htonl((uint32_t)i);
     memcpy(frame + 36, &port, 2);
     memcpy(frame + 42, &number, 4);

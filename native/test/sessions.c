@@ -27,9 +27,32 @@ static void deliver(Running *running, Pool *pool, int hold) {
       if (hold) usleep(50);
       if (!pool_release(pool, event->block)) abort();
     }
+    if (event->kind == EVENT_DNS) session_go_on(running->session);
     if (event->kind == EVENT_END) running->ended = 1;
     event_free(event);
   }
+}
+
+// 10.0.0.1 and fe80::/10.
+static Usage *some_addresses(void) {
+  static const Seed seed = {{1, 0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 5}};
+  uint8_t rules[2 * RULE_BYTES] = {10, 0, 0, 1};
+  rules[16] = 4, rules[17] = 32;
+  rules[24] = 0xfe, rules[25] = 0x80, rules[24 + 16] = 6, rules[24 + 17] = 10;
+  Exceptions *set = exceptions_create(rules, 2, 1, &seed);
+  Usage *usage = usage_create(set);
+  exceptions_drop(set);
+  return usage;
+}
+
+static void ask(Session *session, int number) {
+  Request *request = calloc(1, sizeof *request);
+  request->ask = (Ask)(number % 4);
+  if (request->ask == ASK_FILTER) request->texts = texts_copy(number % 3 ? "udp\0" : "no such\0");
+  if (request->ask == ASK_EXCLUSION) request->texts = strdup(number % 3 ? "" : "tcp");
+  if (request->ask == ASK_EXCEPTIONS && number % 3) request->usage[number % 2] = some_addresses();
+  request->snaplen = 40;
+  session_ask(session, request);
 }
 
 static void begin(Running *running, Pool *pool, const char *interface, const char *file, int number) {
@@ -37,18 +60,19 @@ static void begin(Running *running, Pool *pool, const char *interface, const cha
   sem_init(&running->wakeups, 0, 0);
   SessionOptions options = {.interface = interface ? strdup(interface) : NULL,
                             .file = file ? strdup(file) : NULL,
-                            .filter = strdup(number % 3 ? "" : "udp"),
+                            .filters = texts_copy(number % 3 ? "\0" : number % 2 ? "udp\0" : "udp\0ip\0"),
                             .exclusion = strdup(number % 5 ? "" : "tcp port 9000"),
                             .snaplen = MAX_SNAPLEN,
                             .buffer_bytes = 1 << 20,
-                            .flush_ms = number % 2 ? 1 : 50};
+                            .flush_ms = number % 2 ? 1 : 50,
+                            .dns = number % 4 == 1};
+  if (number % 2) options.usage[number % 3 == 0] = some_addresses();
   running->session = session_open(pool, options, notify, running);
   if (!running->session) abort();
 }
 
 static void end(Running *running, Pool *pool, int number) {
-  int asker;
-  session_ask(running->session, number % 2, number % 4 ? "udp" : "no such", &asker);
+  for (int i = 0; i < 5; i++) ask(running->session, number + i);
   if (number % 3 == 0) session_stop(running->session, number % 2 ? STOP_NOW : STOP_DRAIN);
   while (!running->ended) {
     sem_wait(&running->wakeups);
@@ -56,13 +80,17 @@ static void end(Running *running, Pool *pool, int number) {
     deliver(running, pool, number % 7 == 0);
   }
   session_join(running->session);
-  session_ask(running->session, 0, "udp", &asker);
+  ask(running->session, number);
   session_stop(running->session, STOP_NOW);
   if (running->packets != session_stats(running->session).captured) abort();
-  for (Request *request; (request = session_next_request(running->session));) {
-    free(request->text);
-    free(request);
+  for (Request *request; (request = session_next_request(running->session));) request_free(request);
+  uint64_t excluded = 0;
+  for (int set = 0; set < JUDGE_SETS; set++) {
+    Usage *usage = session_usage(running->session, set);
+    if (usage) excluded += usage->count[0].packets;
+    usage_drop(usage);
   }
+  if (excluded > session_stats(running->session).excluded) abort();
   session_free(running->session);
   sem_destroy(&running->wakeups);
 }

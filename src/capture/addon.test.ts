@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { RcapError } from '../errors.ts';
-import { loadAddon, loadLibrary } from './addon.ts';
+import { loadLibrary } from './addon.ts';
 
 const binary = join(import.meta.dirname, '../../native/prebuilds/linux-x64/node-pcap-native.node');
 const skip = existsSync(binary) ? false : 'needs the native addon: npm run native';
 
 test('in development the package is loaded, once', { skip }, () => {
-  assert.match(loadAddon().version(), /libpcap/);
-  assert.equal(loadAddon(), loadAddon());
+  // Elsewhere: glibc has room for the thread-local memory of a few libraries that are loaded late, and the next test needs it.
+  const script = `import { loadAddon } from ${JSON.stringify(join(import.meta.dirname, 'addon.ts'))};
+    console.log(loadAddon() === loadAddon(), loadAddon().version());`;
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+  assert.match(output, /^true .*libpcap/);
 });
 
 test('a library is loaded from memory, from a file without a name', { skip }, () => {

@@ -5,12 +5,19 @@ import { RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
 import type { CaptureInfo } from '../packet.ts';
 import { friendlyNameOf } from './interfaces.ts';
-import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
+import {
+  type Addon,
+  openSession,
+  type Pool,
+  type Source,
+  type SourceHandlers,
+  type SourceOptions,
+  textOf,
+  wordsOf,
+} from './source.ts';
 
-export interface LiveOptions {
+export interface LiveOptions extends SourceOptions {
   interface: Interface;
-  /** BPF text; empty for all. */
-  filter: string;
   /** BPF text of our own traffic; empty for none. */
   exclusion: string;
   snaplen: number;
@@ -27,6 +34,12 @@ export function requireCapture(addon: Addon): void {
 }
 /** We may not bring it along: its licence says so. */
 export const INSTALL_NPCAP = 'install Npcap as an administrator, from https://npcap.com, and run this again';
+
+/** What a user must know who has packets cut. */
+export const cutWarning = (snaplen: number): [message: string, hint: string] => [
+  `packets are cut to ${snaplen} bytes: Arkime stops on cut packets`,
+  'set readTruncatedPackets=true in its config.ini',
+];
 
 export function openLive(addon: Addon, pool: Pool, options: LiveOptions, handlers: SourceHandlers): Source {
   const { interface: device, ...rest } = options;
@@ -54,6 +67,8 @@ function describe(device: Interface, options: LiveOptions, info: NativeInfo): Ca
     friendlyName: friendlyNameOf(device),
     addresses: device.addresses.filter((a) => a.family !== 'link').map((a) => a.address),
     effectiveFilter: info.filter,
+    instructions: info.instructions,
+    inKernel: info.inKernel,
     promiscuous: options.promiscuous,
     source: 'live',
     file: '',
@@ -69,7 +84,7 @@ type Hints = Partial<Record<PcapError['code'], (o: LiveOptions) => string>>;
 const UNIX_HINTS: Hints = {
   PERMISSION: () => `run it as root, or once: sudo setcap cap_net_raw+ep ${process.execPath}`,
   INTERFACE_DOWN: (o) => `ip link set ${o.interface.name} up`,
-  FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -d '${o.filter}'`,
+  FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -d '${textOf(o.filter)}'`,
 };
 const WINDOWS_HINTS: Hints = {
   PERMISSION: () => 'run it as an administrator (Npcap was installed for administrators only)',

@@ -3,13 +3,20 @@ import { basename } from 'node:path';
 import type { PcapError } from 'node-pcap-native';
 import { RcapError } from '../errors.ts';
 import { touch } from '../footprint.ts';
-import { type Addon, openSession, type Pool, type Source, type SourceHandlers, wordsOf } from './source.ts';
+import {
+  type Addon,
+  openSession,
+  type Pool,
+  type Source,
+  type SourceHandlers,
+  type SourceOptions,
+  textOf,
+  wordsOf,
+} from './source.ts';
 
-export interface ReplayOptions {
+export interface ReplayOptions extends SourceOptions {
   /** Path of a pcap or pcapng file; '-' for standard input. */
   file: string;
-  /** BPF text; empty for all. */
-  filter: string;
 }
 
 export function openReplay(addon: Addon, pool: Pool, options: ReplayOptions, handlers: SourceHandlers): Source {
@@ -44,5 +51,5 @@ export function openReplay(addon: Addon, pool: Pool, options: ReplayOptions, han
 const HINTS: Partial<Record<PcapError['code'], (o: ReplayOptions) => string>> = {
   FILE_FORMAT: (o) => `'capinfos ${o.file}' says what it is; editcap -F pcap converts it`,
   FILE_TRUNCATED: () => 'all packets before the cut are sent',
-  FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -r ${o.file} -d '${o.filter}'`,
+  FILTER: (o) => `'man pcap-filter' has the language; check it with: tcpdump -r ${o.file} -d '${textOf(o.filter)}'`,
 };

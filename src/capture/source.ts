@@ -7,17 +7,43 @@ export interface SourceHandlers {
   /** A capture begins; always before its first block. A file may hold several. */
   capture(id: number, info: CaptureInfo): void;
   block(id: number, block: Block): void;
+  /** A packet of DNS, from its innermost IP header on; only if it was asked for. A file is read on after `goOn`. */
+  dns?(packet: Uint8Array): void;
   /** The last call. With an error when the source failed, also when it failed to open. */
   end(error?: RcapError): void;
 }
 
 export type SourceStats = native.Stats;
+export type Exceptions = native.Exceptions;
+export type Installed = native.Installed;
+export type Replaced = native.Replaced;
+
+/** What every source may be opened with. */
+export interface SourceOptions {
+  /** BPF texts, all of which must match; empty for all. */
+  filter: string | readonly string[];
+  /** What is left out behind the filter: two sets, looked up in this order. */
+  exceptions?: native.Exceptions;
+  learned?: native.Exceptions;
+  /** Hands packets of DNS over. */
+  dns?: boolean;
+}
 
 export interface Source {
   /** What to call it in messages. */
   readonly label: string;
+  /** Replaces the filter; rejects, and the old one stays, when it does not compile. */
+  setFilter(filter: string | readonly string[]): Promise<Installed>;
   /** Replaces what is left out of the capture; BPF text. */
-  setExclusion(exclusion: string): Promise<string>;
+  setExclusion(exclusion: string): Promise<Installed>;
+  /** Replaces both sets of exceptions; resolves, once they are used, with the final counts of those that were replaced. */
+  setExceptions(exceptions?: Exceptions, learned?: Exceptions): Promise<Replaced>;
+  /** What each name of the sets in use has left out; also valid after the end. */
+  excludedBy(): Replaced;
+  /** Cuts further packets to so many bytes. */
+  setSnaplen(snaplen: number): Promise<void>;
+  /** Once for each packet of DNS: a file is read on. */
+  goOn(): void;
   stats(): SourceStats;
   /** Ends it; `end` follows. With `drain`, all that the kernel had already received is delivered first. */
   stop(drain: boolean): void;
@@ -48,19 +74,33 @@ export function openSession(
         packetBytes,
         release: () => pool.release(block),
       }),
+    onDns: (packet) => handlers.dns?.(packet),
     onEnd: (error) => handlers.end(error && explain(error)),
   });
   return {
     label,
+    setFilter: (filter) => session.setFilter(filter),
     setExclusion: (exclusion) => session.setExclusion(exclusion),
+    setExceptions: (exceptions, learned) => session.setExceptions(exceptions, learned),
+    excludedBy: () => session.excludedBy(),
+    setSnaplen: (snaplen) => session.setSnaplen(snaplen),
+    goOn: () => session.goOn(),
     stats: () => session.stats(),
     stop: (drain) => session.stop(drain),
   };
 }
 
 /** libpcap's words, and what they are about. */
-export const wordsOf = (error: native.PcapError, filter: string): string =>
-  error.code === 'FILTER' ? `could not compile the filter '${filter}': ${error.message}` : error.message;
+export const wordsOf = (error: native.PcapError, filter: SourceOptions['filter']): string =>
+  error.code === 'FILTER' ? `could not compile the filter '${textOf(filter)}': ${error.message}` : error.message;
+
+/** Filters as one text for people. */
+export const textOf = (filter: SourceOptions['filter']): string =>
+  typeof filter === 'string'
+    ? filter
+    : filter.length === 1
+      ? filter[0]!
+      : filter.map((text) => `(${text})`).join(' and ');
 
 /** Longest name of an interface or file in the protocol, bytes of UTF-8; a pcapng file may say a longer one. */
 const NAME_BYTES = 255;
