@@ -48,13 +48,16 @@ function typeOf(field: protobuf.Field, prefix: '' | 'I'): string {
   const { resolvedType } = field;
   const name =
     resolvedType instanceof protobuf.Type
-      ? prefix + resolvedType.name
+      ? messageName(resolvedType, prefix)
       : resolvedType
         ? enumName(resolvedType)
         : scalars[field.type];
   if (!name) throw new Error(`no TypeScript type for ${field.type} (${field.fullName})`);
   return field.repeated ? `${name}[]` : name;
 }
+/** Of a message within a message: Outer.Inner, Outer.IInner. */
+const messageName = (type: protobuf.Type, prefix: '' | 'I') =>
+  (type.parent instanceof protobuf.Type ? `${type.parent.name}.` : '') + prefix + type.name;
 const enumName = (entry: protobuf.Enum) => `${entry.parent!.name}.${entry.name}`;
 
 function decodedMember(field: protobuf.Field): string {
@@ -67,16 +70,20 @@ function oneofMember(oneof: protobuf.OneOf): string {
     ? ''
     : `    ${oneof.name}: ${oneof.fieldsArray.map((field) => `'${field.name}'`).join(' | ')} | undefined;\n`;
 }
-function declare(type: protobuf.Type): string {
+/** As it may be encoded, and as it is decoded. */
+function interfaces(type: protobuf.Type): string {
   const fields = type.fieldsArray.map((field) => `    ${field.name}?: ${typeOf(field, 'I')}${maybe};\n`);
   const decoded = [...type.fieldsArray.map(decodedMember), ...type.oneofsArray.map(oneofMember)];
+  return `  interface I${type.name} {\n${fields.join('')}  }\n  interface ${type.name} {\n${decoded.join('')}  }\n`;
+}
+function declare(type: protobuf.Type): string {
   const enums = type.nestedArray.filter((entry) => entry instanceof protobuf.Enum);
+  const inner = type.nestedArray.filter((entry) => entry instanceof protobuf.Type);
   return [
-    `  interface I${type.name} {\n${fields.join('')}  }\n`,
-    `  interface ${type.name} {\n${decoded.join('')}  }\n`,
+    interfaces(type),
     `  const ${type.name}: Message<I${type.name}, ${type.name}>${enums.map((entry) => ` & { ${entry.name}: ${enumObject(entry)} }`).join('')};\n`,
-    enums.length > 0
-      ? `  namespace ${type.name} {\n${enums.map((entry) => `    type ${entry.name} = number;\n`).join('')}  }\n`
+    enums.length + inner.length > 0
+      ? `  namespace ${type.name} {\n${enums.map((entry) => `    type ${entry.name} = number;\n`).join('')}${inner.map(interfaces).join('')}  }\n`
       : '',
   ].join('');
 }

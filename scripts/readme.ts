@@ -8,7 +8,16 @@ import { markdownHelp } from '../src/options/help.ts';
 const README = new URL('../README.md', import.meta.url);
 const SECTION = /(<!-- options:.*?-->\n)[\s\S]*?(<!-- \/options -->)/;
 
-const lists = [AGENT, SERVICE, COLLECTOR_COMMANDS.serve, COLLECTOR_COMMANDS['token new'], COLLECTOR_COMMANDS.pack]
+const lists = [
+  AGENT,
+  SERVICE,
+  COLLECTOR_COMMANDS.serve,
+  COLLECTOR_COMMANDS['token new'],
+  COLLECTOR_COMMANDS.agents,
+  COLLECTOR_COMMANDS.stop,
+  COLLECTOR_COMMANDS.settings,
+  COLLECTOR_COMMANDS.pack,
+]
   .map((c) => `### ${c.name}\n\n${markdownHelp(c)}`)
   .join('\n');
 const before = readFileSync(README, 'utf8');

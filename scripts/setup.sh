@@ -51,6 +51,7 @@ qemu-aarch64-static         qemu-user-static
 zstd                        zstd
 curl                        curl
 squid                       squid-openssl
+dnsmasq                     dnsmasq-base
 sslsplit                    sslsplit
 systemd-analyze             systemd
 systemd-nspawn              systemd-container

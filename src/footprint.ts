@@ -16,7 +16,8 @@ export type How =
   | 'route' // to there, by a datagram socket that sends nothing
   | 'tcp' // from here to there
   | 'tcp attempt' // to there
-  | 'looked up'; // a name, by the system's resolver
+  | 'looked up' // a name, by the system's resolver
+  | 'asked'; // a name server, by datagrams of our own
 
 export interface Touch {
   how: How;

@@ -83,6 +83,7 @@ export function report(l: Ledger): string[] {
   ];
   if (l.droppedByInterface) lines.push(plural(l.droppedByInterface, 'dropped by interface'));
   if (l.filtered) lines.push(plural(l.filtered, 'filtered out'));
+  if (l.excluded) lines.push(plural(l.excluded, 'excluded'));
   if (l.cut) lines.push(plural(l.cut, 'cut to the snapshot length'));
   if (l.droppedBySpool) lines.push(plural(l.droppedBySpool, 'dropped by spool'));
   lines.push(plural(l.sent, `sent, ${l.acknowledged} acknowledged`));

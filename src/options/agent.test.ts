@@ -86,6 +86,11 @@ test('with a server alone, everything has its default', () => {
     read: undefined,
     write: undefined,
     filter: '',
+    filterFile: undefined,
+    dumpFilter: false,
+    except: [],
+    exceptions: [],
+    exceptionsStrict: false,
     snaplen: 262144,
     promiscuous: true,
     bufferBytes: 32 * 2 ** 20,
@@ -117,12 +122,15 @@ test('with a server alone, everything has its default', () => {
 
 test('every option does something', () => {
   const line = `-i eth0 -i 2 -s 96 -p -B 1M -c 5 --bytes 1G --duration 5m --server [::1]:443 --server b --give-up 1h
-    --max-rate 10M/s --spool-dir d --spool-disk 2G --pin ${PIN} --token-file t
+    --except *.b.example --except ::1 --exceptions my.list --exceptions-strict --max-rate 10M/s --spool-dir d --spool-disk 2G --pin ${PIN} --token-file t
     --host-name h --spool 8M --spool-full wait -v --json not port 22`;
   assert.deepEqual(flags(line.split(/\s+/)), {
     ...flags(['--server', 'x']),
     interfaces: ['eth0', '2'],
     filter: 'not port 22',
+    except: ['*.b.example', '::1'],
+    exceptions: ['my.list'],
+    exceptionsStrict: true,
     snaplen: 96,
     promiscuous: false,
     bufferBytes: 2 ** 20,
@@ -260,6 +268,7 @@ test('letters are those of tcpdump', () => {
     r: 'read',
     w: 'write',
     f: 'filter',
+    d: 'dump-filter',
     s: 'snaplen',
     p: 'no-promiscuous',
     B: 'buffer',

@@ -4,10 +4,10 @@
  */
 import { RcapError, usageError } from '../errors.ts';
 import { fullHelp, shortHelp } from './help.ts';
-import { asStrong, either, type Environment, load, type Meant, NOT_IN_FILE, type Settings } from './load.ts';
+import { asStrong, either, type Environment, forget, load, type Meant, NOT_IN_FILE, type Settings } from './load.ts';
 import { parse, type Typed } from './parse.ts';
 import { LOOPBACK, refuseProxy } from './proxy.ts';
-import { refuseHostName, refusePin, refuseSource } from './refuse.ts';
+import { refuseException, refuseHostName, refusePin, refuseSource } from './refuse.ts';
 import { showSettings } from './show.ts';
 import { type Command, type Option, variablesOf } from './table.ts';
 import { type Address, formatAddress, MAX_TIMER_MS } from './units.ts';
@@ -66,6 +66,48 @@ const OPTIONS = [
     help: 'capture only what this BPF text matches',
     more: "The language of tcpdump ('man pcap-filter'). Words at the end of the command line mean the same. Our own connection is always left out.",
     defaultWords: 'everything',
+  },
+  {
+    name: 'filter-file',
+    kind: 'text',
+    value: 'FILE',
+    group: CAPTURE,
+    help: 'take the filter from this file',
+    more: 'BPF text over as many lines as you like; lines that begin with # are comments.',
+  },
+  {
+    name: 'dump-filter',
+    short: 'd',
+    kind: 'flag',
+    group: CAPTURE,
+    help: 'print the compiled filter as tcpdump -d does, and exit',
+    more: 'For the interface of -i or the file of -r, else for Ethernet. `rcap-agent check` says what else will be done.',
+  },
+  {
+    name: 'except',
+    kind: 'text',
+    value: 'ENTRY',
+    repeatable: true,
+    check: refuseException,
+    group: CAPTURE,
+    help: 'leave out what comes from or goes to this',
+    more: 'An address, a network (192.0.2.0/24), a domain (example.com: exactly that name) or all names below one (*.example.com). What would blind the capture is refused: README.md says what.',
+  },
+  {
+    name: 'exceptions',
+    kind: 'text',
+    value: 'FILE',
+    repeatable: true,
+    group: CAPTURE,
+    help: 'leave out what this list names',
+    more: "One entry a line, as for --except; `#` begins a comment. They add to each other, to --except and to the collector's.",
+  },
+  {
+    name: 'exceptions-strict',
+    kind: 'flag',
+    group: CAPTURE,
+    help: "don't learn the addresses of domains from DNS answers in the capture",
+    more: 'Then only those count that this host looks up itself, and names below a domain have none.',
   },
   {
     name: 'snaplen',
@@ -332,6 +374,7 @@ export const AGENT = {
   rcap-agent --server ir.corp:9000 --pin sha256/... --token-file token --count 100000
   rcap-agent --server ir.corp -i eth0 -i eth1 --duration 10m not port 22
   rcap-agent -D
+  rcap-agent check --server ir.corp:9000 -i eth0 not port 22
   rcap-agent service --help
 
 An agent that 'rcap-collector pack' made has settings inside: flags and a settings file beat them, the
@@ -339,6 +382,17 @@ environment does not.
 
 Exit codes: 0 done, nothing lost; 1 failed; 2 wrong usage; 3 ended, but packets were lost, or --give-up
 ended it with packets captured (the numbers are printed).`,
+} as const satisfies Command<typeof OPTIONS>;
+
+export const CHECK = {
+  ...AGENT,
+  name: 'rcap-agent check',
+  about:
+    'Says what an agent with these options would do, without capturing or connecting: the filter as it will run, what each file holds, and what would be refused. What the collector adds to it is not known here.',
+  notes: `Example:
+  rcap-agent check --server 192.0.2.7:9000 -i eth0 --filter-file filter.txt
+
+Exit codes: 0 all of it can be done; 2 something can not.`,
 } as const satisfies Command<typeof OPTIONS>;
 
 export interface AgentFlags {
@@ -350,6 +404,13 @@ export interface AgentFlags {
   write: string | undefined;
   /** '' for everything. */
   filter: string;
+  /** Holds it, if one was given. */
+  filterFile: string | undefined;
+  dumpFilter: boolean;
+  /** Entries, and files that hold more; each is an entry. */
+  except: readonly string[];
+  exceptions: readonly string[];
+  exceptionsStrict: boolean;
   snaplen: number;
   promiscuous: boolean;
   bufferBytes: number;
@@ -385,17 +446,22 @@ export interface AgentFlags {
 export type AgentCommand =
   { command: 'help'; text: string } | { command: 'show-settings'; text: string } | { command: 'version' } | AgentFlags;
 
+/** What is done with the options; each of them may be given for all of these. */
+export type Purpose = 'run' | 'check';
+
 /** `argv` without the program's name; `stamp` reads what is packed into the executable, if something is. */
 export function readAgentFlags(
   argv: readonly string[],
   environment: Environment,
   stamp: () => Settings | undefined = () => undefined,
+  purpose: Purpose = 'run',
 ): AgentCommand {
-  const typed = parse(AGENT, argv);
+  const command: Command = purpose === 'check' ? CHECK : AGENT;
+  const typed = parse(command, argv);
   if (typed.given.has('help'))
-    return { command: 'help', text: typed.short.has('help') ? shortHelp(AGENT) : fullHelp(AGENT) };
+    return { command: 'help', text: typed.short.has('help') ? shortHelp(command) : fullHelp(command) };
   if (typed.given.has('version')) return { command: 'version' };
-  const { flags, meant } = checkAgentFlags(typed, environment, stamp());
+  const { flags, meant } = checkAgentFlags(typed, environment, stamp(), purpose);
   return meant.values['show-settings']
     ? { command: 'show-settings', text: showSettings(AGENT, meant, meant.values.json) }
     : flags;
@@ -406,10 +472,12 @@ export function checkAgentFlags(
   typed: Typed,
   environment: Environment,
   stamped: Settings | undefined,
+  purpose: Purpose = 'run',
 ): { flags: AgentFlags; meant: MeantAgent } {
   const meant = load(AGENT, typed, environment, stamped);
-  const filter = filterOf(meant, typed.words);
-  checkTogether(meant, typed.words.length > 0);
+  checkWords(meant, typed.words);
+  checkTogether(meant, typed.words.length > 0, purpose);
+  const filter = typed.words.length > 0 ? typed.words.join(' ') : (meant.values.filter ?? '');
   checkPin(meant, stamped?.['pin']?.[0]);
   if (sends(meant)) {
     checkToken(meant, stamped?.['pin']?.[0]);
@@ -431,6 +499,11 @@ function agentFlags(meant: MeantAgent, filter: string): AgentFlags {
     read: values.read,
     write: values.write,
     filter,
+    filterFile: values['filter-file'],
+    dumpFilter: values['dump-filter'],
+    except: values.except,
+    exceptions: values.exceptions,
+    exceptionsStrict: values['exceptions-strict'],
     snaplen: values.snaplen,
     promiscuous: !values['no-promiscuous'],
     bufferBytes: values.buffer,
@@ -469,15 +542,18 @@ function noProxyOf(meant: MeantAgent): readonly string[] {
   return origins.get('proxy') === 'environment' ? [...LOOPBACK, ...said] : said;
 }
 
-function filterOf(meant: MeantAgent, words: string[]): string {
-  if (words.length === 0) return meant.values.filter ?? '';
-  if (meant.origins.get('filter') === 'flag') {
-    throw usageError(
-      `could not use '--filter' and the words '${words.join(' ')}' together`,
-      'put the whole filter in one of the two places',
-    );
+/** A filter in words is typed now: it goes before one that was set elsewhere. */
+function checkWords(meant: MeantAgent, words: string[]): void {
+  if (words.length === 0) return;
+  for (const name of ['filter', 'filter-file'] as const) {
+    if (meant.origins.get(name) === 'flag') {
+      throw usageError(
+        `could not use '--${name}' and the words '${words.join(' ')}' together`,
+        'put the whole filter in one of the two places',
+      );
+    }
+    forget(meant, name);
   }
-  return words.join(' ');
 }
 
 /** What -D may stand beside: how to say it. */
@@ -498,7 +574,7 @@ const SEND_ONLY = [
   'spool-full',
 ];
 
-function checkTogether(meant: MeantAgent, words: boolean): void {
+function checkTogether(meant: MeantAgent, words: boolean, purpose: Purpose): void {
   const { values, origins } = meant;
   const isFlag = (name: string) => origins.get(name) === 'flag';
   if (values['list-interfaces']) {
@@ -507,6 +583,7 @@ function checkTogether(meant: MeantAgent, words: boolean): void {
     if (other !== undefined)
       throw usageError(`could not use '--list-interfaces' and '--${other}' together`, 'rcap-agent -D');
   }
+  either(meant, 'filter', 'filter-file');
   either(meant, 'read', 'interface');
   either(meant, 'write', 'server');
   either(meant, 'pin', 'ca');
@@ -522,12 +599,7 @@ function checkTogether(meant: MeantAgent, words: boolean): void {
   }
   refuseTwice('interface', values.interface);
   refuseTwice('server', values.server.map(formatAddress));
-  if (
-    values.server.length === 0 &&
-    values.write === undefined &&
-    !values['list-interfaces'] &&
-    !values['show-settings']
-  ) {
+  if (sends(meant) && values.server.length === 0 && purpose === 'run') {
     throw usageError(
       'could not send: no --server was given',
       'rcap-agent --server HOST:PORT --pin sha256/... --token-file FILE (the collector prints that line), or -w FILE to keep it here',
@@ -546,7 +618,7 @@ function checkPin({ values, origins }: MeantAgent, stamped: string | undefined):
 }
 
 const sends = ({ values }: MeantAgent): boolean =>
-  values.write === undefined && !values['list-interfaces'] && !values['show-settings'];
+  values.write === undefined && !values['list-interfaces'] && !values['show-settings'] && !values['dump-filter'];
 
 /** A token is for the collector that packed it, which its pin proves. Who trusts somebody else brings a token of theirs. */
 function checkToken({ values, origins }: MeantAgent, stamped: string | undefined): void {
@@ -566,7 +638,7 @@ function checkProxy({ values, origins }: MeantAgent, environment: Environment): 
 }
 
 /** What a collector says itself when it packs an agent, or what makes no sense for the next start. */
-const NOT_PACKED = new Set([...NOT_IN_FILE, 'server', 'pin', 'ca', 'token', 'token-file']);
+const NOT_PACKED = new Set([...NOT_IN_FILE, 'server', 'pin', 'ca', 'token', 'token-file', 'filter-file']);
 
 /** What `rcap-collector pack` puts into an agent: where to go, and default flags, checked as this agent will. */
 export function settingsToPack(

@@ -42,7 +42,7 @@ interface Source {
 }
 
 /** Never from a settings file: they say what to do now. */
-export const NOT_IN_FILE = new Set(['settings', 'help', 'version', 'list-interfaces', 'show-settings']);
+export const NOT_IN_FILE = new Set(['settings', 'help', 'version', 'list-interfaces', 'dump-filter', 'show-settings']);
 
 export function load<const Options extends readonly Option[]>(
   command: Command<Options>,
@@ -114,7 +114,8 @@ function meaningOf(option: Option, source: Source | undefined): unknown {
   return source && convert(source.texts[0]!);
 }
 
-function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string, origin: Origin): unknown {
+/** A value as typed to what it means. Throws an Error with the reason. */
+export function convertText(option: Exclude<Option, { kind: 'flag' }>, text: string, origin: Origin): unknown {
   if (text.includes('\0')) throw new Error('it holds a NUL character');
   switch (option.kind) {
     case 'text': {
@@ -200,11 +201,15 @@ export function either<Options extends readonly Option[]>(meant: Meant<Options>,
   const [rankA, rankB] = [a, b].map((name) => rankOf(meant, name)) as [number, number];
   if (rankA < 0 || rankB < 0) return;
   if (rankA === rankB) throw usageError(`could not use '--${a}' and '--${b}' together`, `leave out one of them`);
-  const loser = rankA < rankB ? a : b;
+  forget(meant, rankA < rankB ? a : b);
+}
+
+/** As if it hadn't been given. */
+export function forget<Options extends readonly Option[]>(meant: Meant<Options>, name: string): void {
   const values = meant.values as Record<string, unknown>;
-  values[loser] = Array.isArray(values[loser]) ? [] : undefined;
-  meant.origins.delete(loser);
-  meant.texts.delete(loser);
+  values[name] = Array.isArray(values[name]) ? [] : undefined;
+  meant.origins.delete(name);
+  meant.texts.delete(name);
 }
 
 function rankOf<Options extends readonly Option[]>(meant: Meant<Options>, name: string): number {

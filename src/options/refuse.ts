@@ -1,5 +1,6 @@
 /** Reasons to refuse texts; undefined when there is none. */
 import { isIP } from 'node:net';
+import { parseEntry } from '../formats/exceptions.ts';
 
 export function refusePin(text: string): string | undefined {
   const form = 'a pin is sha256/ and 44 characters of base64, as `rcap-collector pin` prints it';
@@ -20,3 +21,13 @@ export function refuseHostName(text: string): string | undefined {
 /** As an address to connect from. */
 export const refuseSource = (text: string): string | undefined =>
   isIP(text) ? undefined : 'not an IPv4 or IPv6 address';
+
+/** As an entry of a list of exceptions. */
+export function refuseException(text: string): string | undefined {
+  try {
+    parseEntry(text);
+    return undefined;
+  } catch (e) {
+    return (e as Error).message;
+  }
+}

@@ -15,7 +15,7 @@ test('a document comes out as it went in, whatever its length', () => {
       const { document, digest } = arrived.pop()!;
       assert.ok(arrived.every((a) => a === undefined));
       assert.deepEqual(Buffer.from(digest), Buffer.from(sealed.digest));
-      assert.equal(document!.exceptions[0]!.text!.length, length);
+      assert.equal(document!.exceptions[0]!.text.length, length);
       assert.equal(document!.limits!.count, limit);
     }),
   );

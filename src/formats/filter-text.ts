@@ -1,0 +1,19 @@
+/** A filter as it stands in a file: BPF text over several lines, with comments. */
+
+/** Longest filter that the protocol carries, bytes of UTF-8. */
+export const MAX_FILTER_BYTES = 65_536;
+
+/** Lines whose first character is `#` are comments; the others are joined by spaces. CRLF and a BOM are fine. */
+export const filterOf = (text: string): string =>
+  text
+    .replace(/^\ufeff/, '')
+    .split(/\r\n|[\r\n]/)
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .join(' ');
+
+/** Why a filter can't be used, before anybody compiles it. */
+export function refuseFilter(filter: string): string | undefined {
+  if (filter.includes('\0')) return 'it holds a NUL character';
+  return Buffer.byteLength(filter) > MAX_FILTER_BYTES ? `it has more than ${MAX_FILTER_BYTES} bytes` : undefined;
+}
