@@ -1,12 +1,16 @@
 /** rcap-agent: flags to plan to run to exit code. */
 import { isSea } from 'node:sea';
 import { stopCoverage } from 'node:v8';
-import { readAgentFlags, type AgentFlags } from './options/agent.ts';
+import { readAgentFlags, type AgentFlags, type Purpose } from './options/agent.ts';
+import { check } from './agent/check.ts';
+import { dumpFilter } from './agent/dump-filter.ts';
 import { footprint, sayFootprint, watchConnections } from './agent/footprint.ts';
 import { ownSettings } from './agent/own-stamp.ts';
+import { checkUsers } from './agent/filters.ts';
 import { makePlan, proxyWords } from './agent/plan.ts';
 import { dropPrivileges } from './agent/privileges.ts';
 import { progressView } from './agent/progress.ts';
+import { excludedBy, excludedLines } from './agent/exceptions/report.ts';
 import { type Capture, exitCode, type Outcome, Run } from './agent/run.ts';
 import { manageService } from './agent/service/command.ts';
 import { readServiceFlags } from './agent/service/flags.ts';
@@ -14,7 +18,7 @@ import { runService } from './agent/service/windows-run.ts';
 import { writeAll } from './agent/write.ts';
 import { exit, isPackaged, loadAddon } from './capture/addon.ts';
 import { listInterfaces, listLine } from './capture/interfaces.ts';
-import { INSTALL_NPCAP, requireCapture } from './capture/live.ts';
+import { cutWarning, INSTALL_NPCAP, requireCapture } from './capture/live.ts';
 import type { Addon } from './capture/source.ts';
 import { exitCodeOf, RcapError } from './errors.ts';
 import { plural, report, unacknowledged } from './ledger.ts';
@@ -25,13 +29,14 @@ const PROGRAM = 'rcap-agent';
 
 async function main(argv: string[]): Promise<number> {
   if (argv[0] === 'service') return service(argv.slice(1));
-  const command = readAgentFlags(argv, process.env, ownSettings);
+  const purpose = argv[0] === 'check' ? 'check' : 'run';
+  const command = readAgentFlags(purpose === 'check' ? argv.slice(1) : argv, process.env, ownSettings, purpose);
   if (command.command === 'help' || command.command === 'show-settings') return print(command.text);
   if (command.command === 'version') return print(`${PROGRAM} ${VERSION}\n`);
   const log = new Log(PROGRAM, { verbose: command.verbose, quiet: command.quiet, json: command.json });
   try {
     watch();
-    return await account(command, loadAddon(), log);
+    return await account(command, loadAddon(), log, purpose);
   } catch (e) {
     log.error(e);
     return exitCodeOf(e);
@@ -60,13 +65,13 @@ function watch(): void {
 }
 
 /** Does what the command says, and accounts for it if it says so. */
-async function account(command: AgentFlags, addon: Addon, log: Log): Promise<number> {
+async function account(command: AgentFlags, addon: Addon, log: Log, purpose: Purpose = 'run'): Promise<number> {
   const before = addon.privileges();
   // There are secrets in memory from here on.
   addon.forbidDumps();
   let code: number;
   try {
-    code = command.listInterfaces ? showInterfaces(addon, command.json, log) : await capture(command, addon, log);
+    code = await doings(command, purpose)(command, addon, log);
   } catch (e) {
     log.error(e);
     code = exitCodeOf(e);
@@ -85,7 +90,15 @@ function print(text: string): number {
   return 0;
 }
 
-function showInterfaces(addon: Addon, json: boolean, log: Log): number {
+type Doing = (flags: AgentFlags, addon: Addon, log: Log) => number | Promise<number>;
+
+function doings(flags: AgentFlags, purpose: Purpose): Doing {
+  if (flags.listInterfaces) return showInterfaces;
+  if (flags.dumpFilter) return async (...all) => print(await dumpFilter(...all));
+  return purpose === 'check' ? async (...all) => check(...all, print) : capture;
+}
+
+function showInterfaces({ json }: AgentFlags, addon: Addon, log: Log): number {
   const list = listInterfaces(addon);
   const missing = addon.missing();
   if (missing !== undefined) log.warning(`they can't be captured on: ${missing}`, INSTALL_NPCAP);
@@ -94,12 +107,10 @@ function showInterfaces(addon: Addon, json: boolean, log: Log): number {
 
 async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<number> {
   const plan = makePlan(flags);
+  await checkUsers(addon.compile, plan.filter, plan.read);
   if (plan.read === undefined) requireCapture(addon);
   if (flags.snaplen < 262_144 && flags.read === undefined) {
-    log.warning(
-      `packets are cut to ${flags.snaplen} bytes: Arkime stops on cut packets`,
-      'set readTruncatedPackets=true in its config.ini',
-    );
+    log.warning(...cutWarning(flags.snaplen));
   }
   for (const words of plan.upload ? proxyWords(plan.upload) : []) log.info(words);
   const view = progressView(log, process.stderr, flags);
@@ -160,12 +171,15 @@ function conclude(outcome: Outcome, log: Log, flags: AgentFlags): number {
   const { ledger, captures } = outcome;
   if (flags.json) {
     log.info('done', {
+      ended: outcome.reason,
       ...ledger,
       lost: outcome.lost,
       captures: captures.map((c) => ({ interface: c.info.interface, ...c.ledger })),
+      ...(ledger.excluded > 0 && { excludedBy: excludedBy(outcome) }),
     });
   } else if (captures.length > 0) {
-    for (const line of report(ledger)) log.info(line);
+    if (outcome.byLimit) log.info(`ended by ${outcome.reason}`);
+    for (const line of [...report(ledger), ...excludedLines(outcome)]) log.info(line);
   }
   if (unacknowledged(ledger) > 0)
     log.warning(`${plural(unacknowledged(ledger), 'captured, but never acknowledged')}: lost`);

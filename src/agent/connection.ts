@@ -6,6 +6,7 @@ import { PROTOCOL, ProtocolError } from '../wire/frame.ts';
 import { type Dial, type Link, type Server, serverText } from '../wire/link.ts';
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
+import { type Arrived, Assembler } from '../wire/settings.ts';
 import type { Pace } from './pace.ts';
 import type { Acknowledged, Spool } from './spool.ts';
 
@@ -23,6 +24,19 @@ const TICK_MS = 1000;
 /** What an orderly end may take, ms. */
 const END_MS = 2000;
 
+/** Who takes the settings that a collector sends. */
+export interface SettingsTaker {
+  /** SHA-256 of the document that counts now, as far as that is certain; empty for none. */
+  readonly digest: Uint8Array;
+  /** Never rejects. */
+  take(arrived: Arrived): Promise<SettingsAnswer>;
+}
+export interface SettingsAnswer {
+  accepted: boolean;
+  /** Why not; or what of it can't be done by now. */
+  reason: string;
+}
+
 export interface ConnectionEvents {
   acknowledged(what: Acknowledged): void;
   /** The collector asks the agent to end. */
@@ -36,6 +50,7 @@ export interface ConnectionOptions {
   /** All but what the spool knows. */
   hello: () => rcap.v1.IHello;
   spool: Spool;
+  settings: SettingsTaker;
   pace: Pace;
 }
 
@@ -45,6 +60,8 @@ export class Connection {
   collector = '';
   /** Why it ended, once it has; after `close`, too. */
   readonly over: Promise<RcapError>;
+  /** Resolves once the settings that the Welcome announces are in force, or refused; never if it ends before. */
+  readonly settled: Promise<void>;
   readonly #options: ConnectionOptions;
   readonly #events: ConnectionEvents;
   readonly #receiver: Receiver;
@@ -55,6 +72,13 @@ export class Connection {
   #writing = false;
   /** What is left of the message that is being written in pieces. */
   #rest: Uint8Array | undefined;
+  readonly #assembler = new Assembler();
+  /** What the Hello said of them. */
+  #digest: Uint8Array = new Uint8Array(0);
+  /** When the last piece of what was announced came, or the Welcome; nothing: no more is awaited. */
+  #awaiting: number | undefined;
+  /** What is to be said before all that the spool has. */
+  readonly #answers: Uint8Array[] = [];
   #heard: number;
   #wrote = 0;
   #tick: Timer | undefined;
@@ -62,6 +86,7 @@ export class Connection {
   #ending: Timer | undefined;
   #welcomed!: () => void;
   #ended!: (error: RcapError) => void;
+  #settle!: () => void;
 
   private constructor(server: Server, options: ConnectionOptions, events: ConnectionEvents) {
     this.name = serverText(server);
@@ -69,6 +94,7 @@ export class Connection {
     this.#events = events;
     this.#heard = options.clock.now();
     this.over = new Promise((resolve) => (this.#ended = resolve));
+    this.settled = new Promise((resolve) => (this.#settle = resolve));
     const region = new Uint8Array(regionBytes(MAX_COLLECTOR_MESSAGE));
     this.#receiver = new Receiver(region, 0, MAX_COLLECTOR_MESSAGE, (start, end) => {
       if (!this.#over) this.#message(CollectorMessage.decode(region.slice(start, end)));
@@ -100,7 +126,7 @@ export class Connection {
   }
 
   async #login(server: Server, signal: AbortSignal): Promise<void> {
-    const { dial, hello, spool } = this.#options;
+    const { dial, hello, spool, settings } = this.#options;
     const events = { bytes: (chunk: Uint8Array) => this.#bytes(chunk), closed: (e: RcapError) => this.destroy(e) };
     const stop = () => this.destroy(signal.reason as RcapError);
     signal.addEventListener('abort', stop);
@@ -108,7 +134,11 @@ export class Connection {
       const welcomed = new Promise<void>((resolve) => (this.#welcomed = resolve));
       this.#link = await dial(server, events, signal);
       if (this.#over) this.#link.destroy();
-      else this.#write(AgentMessage.encodeDelimited({ hello: { ...hello(), resume: spool.resumes() } }).finish());
+      else {
+        const settingsDigest = (this.#digest = settings.digest);
+        const message = { hello: { ...hello(), resume: spool.resumes(), settingsDigest } };
+        this.#write(AgentMessage.encodeDelimited(message).finish());
+      }
       const error = await Promise.race([welcomed, this.over]);
       if (error) throw error;
     } finally {
@@ -128,7 +158,7 @@ export class Connection {
   pump(): void {
     if (!this.#live || this.#writing || this.#over || this.#paced) return;
     const { pace, spool } = this.#options;
-    const message = (this.#rest ??= spool.next());
+    const message = (this.#rest ??= this.#answers.shift() ?? spool.next());
     if (!message) return;
     const piece = message.length > pace.piece ? message.subarray(0, pace.piece) : message;
     const waitMs = pace.take(piece.length);
@@ -178,6 +208,10 @@ export class Connection {
         this.destroy(new RcapError('CONNECTION', `lost the connection to '${this.name}': nothing heard for ${SILENCE_MS / 1000} s`)); // prettier-ignore
         return;
       }
+      if (this.#awaiting !== undefined && now - this.#awaiting >= LOGIN_MS) {
+        this.destroy(new RcapError('TIMEOUT', `lost the connection to '${this.name}': it announced settings and does not send them`)); // prettier-ignore
+        return;
+      }
       if (now - this.#wrote >= ALIVE_MS && !this.#writing && !this.#rest && this.#live) {
         const alive = AgentMessage.encodeDelimited({ alive: {} }).finish();
         this.#options.pace.take(alive.length, true);
@@ -203,7 +237,8 @@ export class Connection {
     else if (!this.#greeted) throw new ProtocolError(`it begins with ${m.kind ?? 'nothing'}`);
     else if (m.ack) {
       this.#events.acknowledged(this.#options.spool.acknowledge(m.ack.capture, m.ack.sequence, m.ack.ended));
-    } else if (m.stop) this.#events.stop(printable(m.stop.reason));
+    } else if (m.settings) this.#piece(m.settings);
+    else if (m.stop) this.#events.stop(printable(m.stop.reason));
     else if (m.status) this.#events.status(m.status.behind, printable(m.status.reason));
   }
 
@@ -214,7 +249,31 @@ export class Connection {
     for (const a of this.#options.spool.resume(welcome.captures)) this.#events.acknowledged(a);
     this.collector = printable(welcome.collector);
     this.#greeted = true;
+    this.#announced(welcome.settingsDigest);
     this.#welcomed();
+  }
+
+  #announced(digest: Uint8Array): void {
+    // That there are none is no document: nobody waits for an answer.
+    if (digest.length === 0) void this.#options.settings.take({ digest, document: undefined }).then(this.#settle);
+    else if (Buffer.compare(digest, this.#digest) === 0) this.#settle();
+    else this.#awaiting = this.#options.clock.now();
+  }
+
+  #piece(piece: rcap.v1.ISettings): void {
+    if (this.#awaiting !== undefined) this.#awaiting = this.#options.clock.now();
+    const arrived = this.#assembler.take(piece);
+    if (!arrived) return;
+    this.#awaiting = undefined;
+    const { digest, document } = arrived;
+    void this.#options.settings.take(arrived).then(({ accepted, reason }) => {
+      if (document) {
+        const settingsState = { digest, accepted, reason: shortened(reason) };
+        this.#answers.push(AgentMessage.encodeDelimited({ settingsState }).finish());
+        this.pump();
+      }
+      this.#settle();
+    });
   }
 }
 
@@ -231,6 +290,14 @@ function refused(r: rcap.v1.Refusal): RcapError {
 /** Text from the other end, safe for a terminal. */
 // eslint-disable-next-line no-control-regex
 const printable = (s: string) => s.slice(0, 1000).replace(/[\u0000-\u001f\u007f-\u009f]/g, '?');
+
+/** Longest reason, bytes. */
+const MAX_REASON = 4096;
+const shortened = (reason: string): string => {
+  const bytes = Buffer.from(reason);
+  // What is left of a character that was cut is none.
+  return bytes.length <= MAX_REASON ? reason : bytes.toString('utf8', 0, MAX_REASON - 3).replace(/\ufffd+$/, '');
+};
 
 function timedOut({ name, dialled }: Connection): RcapError {
   const seconds = LOGIN_MS / 1000;

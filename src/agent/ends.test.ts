@@ -132,6 +132,7 @@ describe('when the collector is gone', { skip: lacksRoot || lacksAddon }, () => 
       const session = addon.open(...options);
       return {
         stats: () => session.stats(),
+        excludedBy: () => session.excludedBy(),
         stop: (drain) => session.stop(drain),
         setExclusion(filter) {
           changes.push(filter);

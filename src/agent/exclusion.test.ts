@@ -9,13 +9,16 @@ import { ownTraffic } from './filter.ts';
 const A = '192.0.2.1';
 const B = '192.0.2.2';
 
-function stage(answer = (text: string) => Promise.resolve(`not (${text})`), clock?: Clock) {
+function stage(
+  answer = (text: string) => Promise.resolve({ filter: `not (${text})`, inKernel: true, instructions: 1 }),
+  clock?: Clock,
+) {
   const said: string[] = [];
   const where = { source: { label: 'eth0', setExclusion: answer } };
   const exclusion = new Exclusion({
     clock: clock ?? { ...systemClock, after: (_ms, work) => systemClock.after(10, work) },
     running: () => [where],
-    changed: ({ source }, filter) => said.push(`${source.label} ${filter}`),
+    changed: ({ source }, { filter }) => said.push(`${source.label} ${filter}`),
     failed: (_, error) => said.push(`failed: ${error.message}`),
     kept: (_, error) => said.push(`kept: ${error.message}`),
   });

@@ -1,7 +1,7 @@
 /** Leaves our own connections out of the captures that run, from before each is made. */
 import { type Clock, sleep } from '../clock.ts';
 import { RcapError, reasonOf } from '../errors.ts';
-import type { Source } from '../capture/source.ts';
+import type { Installed, Source } from '../capture/source.ts';
 import type { Attempts, Place } from '../wire/dial.ts';
 import { OwnTraffic } from './filter.ts';
 
@@ -21,7 +21,7 @@ export interface ExclusionOptions<S extends Running> {
   given?: readonly Place[];
   running: () => S[];
   /** This is what filters there from now on. */
-  changed: (where: S, effectiveFilter: string) => void;
+  changed: (where: S, installed: Installed) => void;
   /** It can't leave out what we connect to next: it must be ended here. */
   failed: (where: S, error: RcapError) => void;
   /** It goes on leaving out what it could see again. */

@@ -11,7 +11,13 @@ import { makePlan } from './plan.ts';
 test('a CA file without a whole certificate is refused, and is never taken for the CAs of the system', async (t) => {
   const { cert, key } = await identity();
   const file = join(temporaryFolder(t), 'ca.pem');
-  const flags = { servers: [{ host: '192.0.2.1', port: 9000 }], interfaces: [], filter: '' };
+  const flags = {
+    servers: [{ host: '192.0.2.1', port: 9000 }],
+    interfaces: [],
+    filter: '',
+    except: [],
+    exceptions: [],
+  };
   const plan = (ca: string) => makePlan({ ...flags, ca } as unknown as AgentFlags);
   for (const [content, words] of [
     ['', /there is no certificate in it/],

@@ -1,14 +1,18 @@
 /** From the flags, as typed, to what the run does: nothing is opened here but the files that hold secrets. */
 import { statSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { arch, hostname, platform } from 'node:os';
 import { usageError } from '../errors.ts';
-import type { Route } from '../wire/dial.ts';
+import type { Place, Route } from '../wire/dial.ts';
 import { type Server, serverText } from '../wire/link.ts';
 import { parseProxy, type Proxy } from '../options/proxy.ts';
 import { bypasses } from '../wire/proxy.ts';
 import type { Trust } from '../wire/tls.ts';
 import type { AgentFlags } from '../options/agent.ts';
 import { readCertificates, readToken } from './credentials.ts';
+import type { LocalExceptions } from './exceptions/exceptions.ts';
+import { readExceptions } from './exceptions/lists.ts';
+import { readFilterFile } from './filter-file.ts';
 import type { Limits } from './limit.ts';
 
 export interface Plan {
@@ -17,6 +21,7 @@ export interface Plan {
   read: string | undefined;
   write: string | undefined;
   filter: string;
+  exceptions: LocalExceptions;
   snaplen: number;
   promiscuous: boolean;
   bufferBytes: number;
@@ -48,7 +53,8 @@ export function makePlan(flags: AgentFlags): Plan {
     interfaces: flags.interfaces,
     read: flags.read,
     write: flags.write,
-    filter: flags.filter.trim(),
+    filter: filterIn(flags),
+    exceptions: { entries: readExceptions(flags), strict: flags.exceptionsStrict },
     snaplen: flags.snaplen,
     promiscuous: flags.promiscuous,
     bufferBytes: flags.bufferBytes,
@@ -63,6 +69,10 @@ export function makePlan(flags: AgentFlags): Plan {
   };
 }
 
+/** The user's filter, wherever it was given. */
+export const filterIn = ({ filter, filterFile }: AgentFlags): string =>
+  filterFile === undefined ? filter.trim() : readFilterFile(filterFile);
+
 function uploadOf(flags: AgentFlags): Upload {
   const { servers, giveUpMs, maxRate, spoolDir, spoolDiskBytes } = flags;
   const spoolDisk = spoolDir === undefined ? undefined : { folder: spoolDir, bytes: spoolDiskBytes };
@@ -74,6 +84,10 @@ function proxyOf({ proxy: text, noProxy }: AgentFlags): Route['proxyFor'] {
   const proxy = text === undefined ? undefined : parseProxy(text);
   return proxy && ((server) => (bypasses(noProxy, server) ? undefined : proxy));
 }
+
+/** What was given as addresses, and is connected to directly. */
+export const addressesIn = ({ servers, proxyFor }: Upload): Place[] =>
+  servers.filter((s) => isIP(s.host) !== 0 && !proxyFor?.(s)).map(({ host, port }) => ({ address: host, port }));
 
 /** Which proxies are used for whom, in words: they may come from an environment that nobody thought of. */
 export function proxyWords({ servers, proxyFor }: Upload): string[] {

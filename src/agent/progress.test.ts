@@ -13,6 +13,10 @@ test('the line says what was captured and lost, what waits, and what is wrong wi
     `${line.replace('1.0 MiB', '1.0 MiB and 2.0 GiB on disk')}, not connected`,
   );
   assert.equal(progressLine({ ...fine, behind: true }, 7.4), `${line}, the collector is behind`);
+  assert.equal(
+    progressLine({ ...fine, ledger: { ...ledger, received: 16, excluded: 2 } }, 7.4),
+    line.replace('4 dropped', '4 dropped, 12.5 % excluded'),
+  );
 });
 
 test('sizes are for people', () => {

@@ -1,5 +1,6 @@
 /** What a user sees while it runs: one line that updates on a terminal, a plain line now and then elsewhere. */
 import type { Log } from '../log.ts';
+import { shareText } from './exceptions/share.ts';
 import type { Progress } from './run.ts';
 
 /** Seconds between plain lines. */
@@ -68,6 +69,7 @@ export function progressLine({ ledger: l, ...state }: Progress, rate: number): s
     sizeText(l.capturedBytes),
     `${Math.round(rate)}/s`,
     `${dropped} dropped`,
+    ...(l.excluded ? [`${shareText(l)} excluded`] : []),
     `spool ${sizeText(state.spoolHeld)}${state.spoolOnDisk ? ` and ${sizeText(state.spoolOnDisk)} on disk` : ''}`,
     `${l.acknowledged} acknowledged`,
     ...(state.connected ? [] : ['not connected']),

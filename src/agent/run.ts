@@ -1,22 +1,32 @@
 /** One run of the agent: opens, moves blocks from the sources to the spool, ends when it is told to, and accounts for all. */
 import { randomBytes } from 'node:crypto';
-import { isIP } from 'node:net';
 import type { Interface } from 'node-pcap-native';
 import { findInterface, interfaceOf, listInterfaces } from '../capture/interfaces.ts';
-import { openLive } from '../capture/live.ts';
+import { cutWarning, openLive } from '../capture/live.ts';
 import { openReplay } from '../capture/replay.ts';
-import type { Addon, Pool, Source, SourceHandlers } from '../capture/source.ts';
+import type { Addon, Installed, Pool, Source, SourceHandlers } from '../capture/source.ts';
 import { systemClock } from '../clock.ts';
 import { exitCodeOf, RcapError } from '../errors.ts';
 import { emptyLedger, imbalance, type Ledger, lost, sum } from '../ledger.ts';
-import type { Block, CaptureInfo } from '../packet.ts';
-import { type Place, tlsDial } from '../wire/dial.ts';
+import { type Block, type CaptureInfo, MAX_SNAPLEN } from '../packet.ts';
+import { type Attempts, tlsDial } from '../wire/dial.ts';
 import { localAddressTo } from '../wire/reach.ts';
+import type { Count } from './exceptions/counts.ts';
+import { Exceptions } from './exceptions/exceptions.ts';
+import { home, nameServers } from './exceptions/home.ts';
+import { hostResolver } from './exceptions/resolve.ts';
+import { Share } from './exceptions/share.ts';
+import type { Teller } from './exceptions/teller.ts';
+import type { User } from './exceptions/users.ts';
 import { Exclusion } from './exclusion.ts';
+import { Filters, userSpaceNote } from './filters.ts';
 import { admit, type Admitted, type Taken } from './limit.ts';
+import { placesOf } from './link-types.ts';
 import { Outage } from './outage.ts';
-import type { Plan, Upload } from './plan.ts';
+import { addressesIn, type Plan, type Upload } from './plan.ts';
+import { CollectorSettings } from './settings.ts';
 import { type Sink, type SinkEvents, type SinkState, uploadSink } from './sink.ts';
+import { type LimitName, limitsOf, type RunLimits, strictest, wordsOf } from './stricter.ts';
 import { fileSink } from './write.ts';
 
 /** Blocks that a source may hold beside what is spooled: what it gathers, and what is on the way to the spool. */
@@ -24,11 +34,15 @@ const RESERVE_BLOCKS = 8;
 /** A file is read no further ahead than this, bytes: more is only colder memory. */
 const READ_AHEAD = 16 << 20;
 const COUNTERS_MS = 1000;
+/** A file waits no longer for names to be looked up, ms. */
+const RESOLVE_MS = 10_000;
 
 export interface Capture {
   number: number;
   info: CaptureInfo;
   ledger: Ledger;
+  /** What its exceptions leave out, for a collector. */
+  teller?: Teller;
   /** Its source has ended, its end mark is on the way. */
   ending: boolean;
   /** And acknowledged. */
@@ -54,8 +68,13 @@ export interface Progress extends SinkState {
 }
 
 export interface Outcome {
+  /** What ended it; and whether that was a limit. */
+  reason: string;
+  byLimit: boolean;
   captures: Capture[];
   ledger: Ledger;
+  /** Of each name among the exceptions, those of the most packets first. */
+  excluded: [name: string, count: Count][];
   /** What ended the run before its time. */
   errors: RcapError[];
   /** Why the books don't balance, if they don't. */
@@ -64,7 +83,12 @@ export interface Outcome {
 }
 
 /** 1 when it failed; 3 when packets were lost, or it gave up after it was connected: then the numbers say what arrived. */
-export function exitCode({ ledger, errors, lost: packets, imbalance: unbalanced }: Omit<Outcome, 'captures'>): number {
+export function exitCode({
+  ledger,
+  errors,
+  lost: packets,
+  imbalance: unbalanced,
+}: Pick<Outcome, 'ledger' | 'errors' | 'lost' | 'imbalance'>): number {
   const failed = errors.find((e) => e.code !== 'GIVEN_UP' || ledger.captured === 0);
   if (failed) return exitCodeOf(failed);
   return errors.length > 0 || packets > 0 || unbalanced !== undefined ? 3 : 0;
@@ -72,6 +96,7 @@ export function exitCode({ ledger, errors, lost: packets, imbalance: unbalanced 
 
 interface OpenSource {
   source: Source;
+  user: User;
   /** Captures by the source's own number. */
   captures: Map<number, Capture>;
   /** It is, or never will be. */
@@ -79,6 +104,10 @@ interface OpenSource {
   ended: boolean;
   /** The filter that was said last, if any was since its start. */
   saidFilter?: string;
+  /** Longest packet that it was opened for, bytes. */
+  snaplen: number;
+  /** It was said that the kernel doesn't filter there. */
+  saidUserSpace?: boolean;
   /** Why we end it, if we do before its time. */
   failure?: RcapError;
 }
@@ -98,8 +127,23 @@ export class Run {
   #guess: Interface | undefined;
   #late: NodeJS.Timeout | undefined;
   #reason = '';
+  #byLimit = false;
+  /** A limit of packets ended it: what comes behind that is left. */
+  #full = false;
+  /** The user's, and what the collector adds. */
+  readonly #ownLimits: RunLimits;
+  #limits;
+  #durationTimer: NodeJS.Timeout | undefined;
+  /** When it began to capture. */
+  #capturing: number | undefined;
+  readonly #filters: Filters<OpenSource>;
+  readonly #settings: CollectorSettings;
+  #allOpened!: () => void;
+  readonly #opening = new Promise<void>((resolve) => (this.#allOpened = resolve));
   #givenUp = false;
   readonly #exclusion: Exclusion<OpenSource>;
+  readonly #exceptions: Exceptions;
+  readonly #share: Share;
   #over = false;
   #resolve!: () => void;
   readonly #finished = new Promise<void>((resolve) => (this.#resolve = resolve));
@@ -108,12 +152,13 @@ export class Run {
     this.#plan = plan;
     this.#addon = addon;
     this.#events = events;
+    this.#exceptions = this.#makeExceptions();
+    this.#share = new Share((...words) => this.#notice('warning', ...words));
     this.#exclusion = new Exclusion({
       clock: systemClock,
       given: plan.upload ? addressesIn(plan.upload) : [],
-      // A capture that is to end needs no other filter.
-      running: () => (this.#reason ? [] : this.#sources.filter((s) => !s.ended)),
-      changed: (where, effectiveFilter) => this.#filterChanged(where, effectiveFilter),
+      running: () => this.#running(),
+      changed: (where, installed) => this.#filterChanged(where, installed),
       // It would capture our connection, send that, and capture what it sends. One that ends anyway needs it no more.
       failed: (where, error) => {
         if (where.ended || this.#reason) return;
@@ -125,6 +170,72 @@ export class Run {
         if (!ended && !this.#reason) this.#notice('warning', message, hint);
       },
     });
+    this.#ownLimits = limitsOf(plan);
+    this.#limits = strictest(this.#ownLimits, {});
+    this.#filters = new Filters({
+      user: plan.filter,
+      compile: addon.compile,
+      running: () => this.#running(),
+      linkTypes: () => this.#linkTypes(),
+      changed: (where, installed) => this.#filterChanged(where, installed),
+    });
+    this.#settings = new CollectorSettings({
+      checkFilter: (filter) => this.#filters.check(filter),
+      setFilter: (filter) => this.#filters.set(filter),
+      setExceptions: (entries, from) => this.#exceptions.setRemote(entries, from),
+      setLimits: (limits) => this.#setLimits(limits),
+      notice: this.#notice,
+    });
+  }
+
+  /** A capture that is to end needs no other filter. */
+  #running(): OpenSource[] {
+    return this.#reason ? [] : this.#sources.filter((s) => !s.ended);
+  }
+
+  /** Of all that is captured from, or will be, as far as that is known. */
+  async #linkTypes(): Promise<number[] | undefined> {
+    if (this.#sources.length > 0) {
+      // Privileges may be gone by now, to open it a second time.
+      await Promise.race([this.#opening, this.#finished]);
+      return [...new Set(this.#captures.filter((c) => !c.ended).map((c) => c.info.linkType))];
+    }
+    return (await placesOf(this.#addon, this.#plan))?.map((place) => place.linkType);
+  }
+
+  #setLimits(collector: RunLimits): string[] {
+    const before = this.#limits;
+    const limits = (this.#limits = strictest(this.#ownLimits, collector));
+    this.#sink.setRate(limits.rate);
+    const snaplen = limits.snaplen ?? MAX_SNAPLEN;
+    const running = this.#running();
+    for (const { source, snaplen: most } of running) source.setSnaplen(Math.min(snaplen, most)).catch(() => {}); // it has ended
+    if (limits.collectors.has('snaplen') && limits.snaplen !== before.snaplen) {
+      const [words, hint] = cutWarning(snaplen);
+      this.#notice('warning', words, hint);
+    }
+    if (limits.count !== undefined && this.#taken.packets >= limits.count) this.#reached('count');
+    else if (limits.bytes !== undefined && this.#taken.packetBytes >= limits.bytes) this.#reached('bytes');
+    this.#watchDuration();
+    return running.flatMap(({ source, snaplen: most }) =>
+      snaplen > most ? [`${wordsOf('snaplen', snaplen)}: '${source.label}' was opened with ${most}`] : [],
+    );
+  }
+
+  #watchDuration(): void {
+    clearTimeout(this.#durationTimer);
+    const { durationMs } = this.#limits;
+    if (durationMs === undefined || this.#capturing === undefined) return;
+    const left = durationMs - (performance.now() - this.#capturing);
+    this.#durationTimer = setTimeout(() => this.#reached('durationMs'), Math.max(0, left));
+  }
+
+  #reached(limit: LimitName): void {
+    if (this.#reason) return;
+    this.#byLimit = true;
+    this.#full = limit !== 'durationMs';
+    const name = limit === 'durationMs' ? 'duration' : limit;
+    this.stop(this.#limits.collectors.has(limit) ? `${name} (set by the collector)` : name);
   }
 
   /** Runs to the end. Rejects when nothing could be started. */
@@ -134,9 +245,6 @@ export class Run {
     const reserve = RESERVE_BLOCKS * Math.max(2, plan.interfaces.length);
     const pool = this.#addon.createPool(Math.ceil(spoolBytes / this.#addon.BLOCK_BYTES) + reserve);
     const sink = (this.#sink = this.#makeSink(spoolBytes));
-    // A file doesn't depend on the connection: read ahead while that is set up.
-    if (plan.read !== undefined)
-      this.#open((h) => openReplay(this.#addon, pool, { file: plan.read!, filter: plan.filter }, h));
     const timers: NodeJS.Timeout[] = [];
     try {
       const opened = sink.open();
@@ -146,14 +254,18 @@ export class Run {
       const ready = early ? this.#wayOut(plan.upload!) : opened;
       // A signal may end the run while it still connects.
       await Promise.race([ready, this.#finished]);
-      if (!this.#over && plan.read === undefined) this.#openInterfaces(pool, await ready);
+      if (!this.#over && !this.#reason) {
+        if (plan.read === undefined) this.#openInterfaces(pool, await ready);
+        else await this.#readFile(pool, plan.read);
+        this.#capturing = performance.now();
+        this.#watchDuration();
+      }
       ready.catch(() => {});
       opened.then(
         (address) => this.#checkGuess(address),
         () => {}, // said above, or by whom awaits it
       );
       timers.push(setInterval(() => this.#tick(), COUNTERS_MS));
-      if (plan.durationMs !== undefined) timers.push(setTimeout(() => this.stop('duration'), plan.durationMs));
       await this.#finished;
     } catch (e) {
       // A service tries again in this process.
@@ -161,7 +273,9 @@ export class Run {
       await sink.close(true);
       throw e;
     } finally {
+      this.#exceptions.close();
       clearTimeout(this.#late);
+      clearTimeout(this.#durationTimer);
       for (const t of timers) clearInterval(t);
       for (const s of this.#sources) s.source.stop(false);
     }
@@ -169,12 +283,40 @@ export class Run {
     await sink.close(this.#givenUp);
     const { ledger } = this;
     const unbalanced = this.#captures.map((c) => imbalance(c.ledger)).find((x) => x !== undefined);
-    return { captures: this.#captures, ledger, errors: this.#errors, imbalance: unbalanced, lost: lost(ledger) };
+    this.#share.look(ledger);
+    const reason = this.#reason || 'end of file';
+    return {
+      reason,
+      byLimit: this.#byLimit,
+      captures: this.#captures,
+      excluded: this.#exceptions.ranking,
+      ledger,
+      errors: this.#errors,
+      imbalance: unbalanced,
+      lost: lost(ledger),
+    };
   }
 
   readonly #notice = (level: 'warning' | 'info', message: string | undefined, hint?: string): void => {
     if (message !== undefined) this.#events.notice(level, message, hint);
   };
+
+  /** Throws when those that were given can't count. */
+  #makeExceptions(): Exceptions {
+    const { exceptions: local, read, upload } = this.#plan;
+    return new Exceptions({
+      addon: this.#addon,
+      clock: systemClock,
+      local,
+      live: read === undefined,
+      remote: upload !== undefined,
+      collectors: upload ? upload.servers.map((server) => server.host) : [],
+      home,
+      nameServers,
+      ask: hostResolver(systemClock),
+      notice: (...words) => this.#notice(...words),
+    });
+  }
 
   #makeSink(spoolBytes: number): Sink {
     const { upload, write } = this.#plan;
@@ -186,6 +328,7 @@ export class Run {
         if (!this.#reason) notice('warning', `the collector ends this run: ${reason}`);
         this.stop(reason);
       },
+      settings: this.#settings,
       failed: (error) => this.#fail(error),
       trouble: (error) => this.#events.trouble(error),
       lost: (error, retryMs) => notice('warning', outage.lost(error, retryMs), error.hint),
@@ -198,16 +341,33 @@ export class Run {
     };
     if (!upload) return fileSink(write!, events);
     // A file doesn't hold our connection.
-    const attempts = this.#plan.read === undefined ? this.#exclusion : undefined;
+    const attempts = this.#plan.read === undefined ? this.#attempts : undefined;
     const dial = tlsDial(upload, attempts, (message, hint) => notice('warning', message, hint));
     return uploadSink(upload, this.#plan, spoolBytes, randomBytes(16), { dial, clock: systemClock, random: Math.random }, events); // prettier-ignore
   }
 
+  readonly #attempts: Attempts = {
+    attempt: (places) => this.#exclusion.attempt(places),
+    settle: (verified) => {
+      this.#exclusion.settle(verified);
+      this.#exceptions.keep(verified.map((place) => place.address));
+    },
+  };
+
   /** For people now, and for the collector from the next connection on. */
-  #filterChanged(entry: OpenSource, effectiveFilter: string): void {
-    for (const { info } of entry.captures.values()) info.effectiveFilter = effectiveFilter;
+  #filterChanged(entry: OpenSource, { filter: effectiveFilter, inKernel, instructions }: Installed): void {
+    for (const { info } of entry.captures.values()) Object.assign(info, { effectiveFilter, inKernel, instructions });
+    this.#noteUserSpace(entry);
     // Each try to connect changes it, and its end changes it back: not to be read again and again.
     if (this.#outage.once(filterWords(entry, effectiveFilter)) !== undefined) this.#sayFilter(entry, effectiveFilter);
+  }
+
+  /** Once, and again after the kernel has filtered in between. */
+  #noteUserSpace(entry: OpenSource): void {
+    const info = [...entry.captures.values()][0]?.info;
+    const note = info && userSpaceNote(info);
+    if (note !== undefined && !entry.saidUserSpace) this.#notice('warning', ...note);
+    entry.saidUserSpace = note !== undefined;
   }
 
   #sayFilter(entry: OpenSource, effectiveFilter: string): void {
@@ -217,6 +377,7 @@ export class Run {
 
   /** Now it is the one that stays. */
   #connected(): void {
+    for (const { teller } of this.#captures) teller?.restart();
     for (const entry of this.#sources) {
       const now = [...entry.captures.values()][0]?.info.effectiveFilter;
       if (entry.saidFilter !== undefined && now !== undefined && now !== entry.saidFilter) this.#sayFilter(entry, now);
@@ -235,7 +396,7 @@ export class Run {
   stop(reason: string): void {
     if (this.#reason) return;
     this.#reason = reason;
-    for (const s of this.#sources) s.source.stop(reason !== 'count' && reason !== 'bytes');
+    for (const s of this.#sources) s.source.stop(!this.#full);
     this.#settle();
   }
 
@@ -282,39 +443,60 @@ export class Run {
       ? plan.interfaces.map((w) => findInterface(list, w))
       : [(this.#guess = defaultInterface(list, localAddress))];
     const exclusion = this.#exclusion.filter;
+    const filter = this.#filters.list;
+    const snaplen = this.#limits.snaplen ?? MAX_SNAPLEN;
     for (const device of new Set(chosen)) {
-      const { filter, snaplen, promiscuous, bufferBytes } = plan;
-      this.#open((h) =>
-        openLive(this.#addon, pool, { interface: device, filter, exclusion, snaplen, promiscuous, bufferBytes }, h),
-      );
+      const { promiscuous, bufferBytes } = plan;
+      const options = { interface: device, filter, exclusion, snaplen, promiscuous, bufferBytes };
+      this.#open(snaplen, (h) => openLive(this.#addon, pool, { ...options, ...this.#exceptions.toOpen }, h));
     }
   }
 
-  #open(open: (h: SourceHandlers) => Source): void {
+  /** Names that are looked up count from its first packet on. */
+  async #readFile(pool: Pool, file: string): Promise<void> {
+    await Promise.race([this.#exceptions.resolved(RESOLVE_MS), this.#finished]);
+    if (!this.#over && !this.#reason) this.#openFile(pool, file);
+  }
+
+  #openFile(pool: Pool, file: string): void {
+    const options = { file, filter: this.#filters.list, ...this.#exceptions.toOpen };
+    const { source } = this.#open(MAX_SNAPLEN, (h) => openReplay(this.#addon, pool, options, h));
+    // Before its first packet.
+    if (this.#limits.snaplen !== undefined) source.setSnaplen(this.#limits.snaplen).catch(() => {});
+  }
+
+  #open(snaplen: number, open: (h: SourceHandlers) => Source): OpenSource {
     const captures = new Map<number, Capture>();
     // Handlers run only after this turn of the event loop, when the entry is complete.
     const source = open({
       capture: (id, info) => {
         this.#opened(entry);
-        this.#capture(captures, id, info);
+        this.#capture(entry, id, info);
+        this.#noteUserSpace(entry);
       },
       block: (id, block) => this.#block(captures.get(id)!, block),
-      end: (error) => {
-        this.#opened(entry);
-        this.#ended(entry, error ?? entry.failure);
-      },
+      dns: (packet) => this.#exceptions.packet(source, packet),
+      end: (error) =>
+        entry.user.whenIdle(() => {
+          this.#opened(entry);
+          this.#ended(entry, error ?? entry.failure);
+        }),
     });
-    const entry: OpenSource = { source, captures, opened: false, ended: false };
+    const user = this.#exceptions.use(source);
+    const entry: OpenSource = { source, user, captures, opened: false, ended: false, snaplen };
     this.#sources.push(entry);
+    return entry;
   }
 
   #opened(entry: OpenSource): void {
     if (entry.opened) return;
     entry.opened = true;
-    if (this.#sources.every((s) => s.opened)) this.#events.opened();
+    if (!this.#sources.every((s) => s.opened)) return;
+    this.#allOpened();
+    this.#events.opened();
   }
 
-  #capture(captures: Map<number, Capture>, id: number, info: CaptureInfo): void {
+  #capture({ captures, user }: OpenSource, id: number, info: CaptureInfo): void {
     const capture: Capture = {
       number: this.#captures.length + 1,
       info,
@@ -322,6 +504,8 @@ export class Run {
       ending: false,
       ended: false,
     };
+    // A file's counters are of the whole file.
+    capture.teller = this.#exceptions.teller(capture.number, id === 0 ? user : undefined);
     captures.set(id, capture);
     this.#captures.push(capture);
     this.#sink.start(capture);
@@ -335,8 +519,7 @@ export class Run {
       block.release(); // captured and never acknowledged: lost, and counted so
       return;
     }
-    const beyond = this.#reason === 'count' || this.#reason === 'bytes';
-    const part = beyond ? NOTHING : admit(this.#taken, this.#plan.limits, block);
+    const part = this.#full ? NOTHING : admit(this.#taken, this.#limits, block);
     ledger.capturedBytes += part.packetBytes;
     ledger.discarded += block.packets - part.packets;
     if (part.packets === 0) {
@@ -346,11 +529,12 @@ export class Run {
       this.#taken.packetBytes += part.packetBytes;
       this.#sink.add(capture, part === block ? block : { ...block, ...part });
     }
-    if (part.reached) this.stop(part.reached);
+    if (part.reached) this.#reached(part.reached);
   }
 
   #ended(entry: OpenSource, error: RcapError | undefined): void {
     entry.ended = true;
+    this.#exceptions.ended(entry.source);
     if (error) this.#report(error);
     this.#count();
     // What is to start it again must not wait for a collector that may never come.
@@ -390,7 +574,9 @@ export class Run {
   }
 
   #tick(): void {
+    this.#exceptions.tick();
     this.#count();
+    this.#share.look(this.ledger);
     for (const c of this.#captures) if (!c.ending) this.#sink.counters(c);
     this.#events.progress({
       ledger: this.ledger,
@@ -418,11 +604,14 @@ export class Run {
       first.droppedByKernel = stats.droppedByKernel;
       first.droppedByInterface = stats.droppedByInterface;
       first.filtered = stats.filtered;
+      first.excluded = stats.excluded;
+      first.excludedBytes = stats.excludedBytes;
       first.cut = stats.cut;
       first.received = stats.received - others;
       // What is in blocks that were never handed over is not captured yet.
       if (ended && !this.#givenUp) continue;
-      first.received = Math.max(first.received, first.captured + first.droppedByKernel + first.filtered);
+      const counted = first.captured + first.droppedByKernel + first.filtered + first.excluded;
+      first.received = Math.max(first.received, counted);
     }
   }
 }
@@ -434,10 +623,6 @@ const NOTHING: Admitted = { packets: 0, packetBytes: 0, end: 0 };
 
 /** Without what an address has beside it in a socket's name. */
 const plain = (address: string): string => address.replace(/^::ffff:|%.*$/g, '');
-
-/** What was given as addresses, and is connected to directly. */
-const addressesIn = ({ servers, proxyFor }: Upload): Place[] =>
-  servers.filter((s) => isIP(s.host) !== 0 && !proxyFor?.(s)).map(({ host, port }) => ({ address: host, port }));
 
 /** The interface that routes to the collector; without a collector the first that libpcap would take. */
 function defaultInterface(list: Interface[], localAddress: string | undefined): Interface {

@@ -67,6 +67,7 @@ function stage(spoolBytes: number) {
     stop: (reason) => said.push(`stop ${reason}`),
     failed: (e) => said.push(`failed ${e.message}`),
     trouble: (e) => said.push(`trouble ${e.message}`),
+    settings: { digest: new Uint8Array(), take: () => Promise.resolve({ accepted: true, reason: '' }) },
     status: () => {},
     connected: (_server, _ms, waiting) => said.push(`connected, ${waiting} to send`),
     lost: (e) => said.push(`lost ${e.message}`),

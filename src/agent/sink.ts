@@ -9,6 +9,7 @@ import type { Dial } from '../wire/link.ts';
 import { rcap } from '../wire/messages.js';
 import type { Plan, Upload } from './plan.ts';
 import type { Capture } from './run.ts';
+import type { SettingsTaker } from './connection.ts';
 import { SpoolDisk } from './spool-disk.ts';
 import { Spool } from './spool.ts';
 import { Uplink, type UplinkEvents } from './uplink.ts';
@@ -17,6 +18,7 @@ export interface SinkEvents extends Omit<UplinkEvents, 'acknowledged'> {
   acknowledged(capture: number, packets: number, ended: boolean): void;
   /** Something that a user should know of; the run goes on. */
   trouble(error: RcapError): void;
+  settings: SettingsTaker;
 }
 
 /** How a sink stands. */
@@ -30,7 +32,10 @@ export interface SinkState {
 }
 
 export interface Sink {
-  /** Connects, or opens the file; the address that we have there. Captures and blocks that come earlier wait. */
+  /**
+   * Connects, or opens the file; the address that we have there, once the settings from there are taken. Captures and
+   * blocks that come earlier wait.
+   */
   open(): Promise<string | undefined>;
   start(capture: Capture): void;
   /** Takes the block over. */
@@ -41,6 +46,8 @@ export interface Sink {
   /** Brings what the sink counts into the capture's ledger. */
   count(capture: Capture): void;
   state(): SinkState;
+  /** Bytes a second that are sent from now on; nothing: without limit. */
+  setRate(rate: number | undefined): void;
   close(abort: boolean): Promise<void>;
 }
 
@@ -89,6 +96,7 @@ export function uploadSink(
     servers,
     hello,
     spool,
+    settings: events.settings,
     giveUpMs,
     maxRate,
     events: {
@@ -111,7 +119,10 @@ export function uploadSink(
       }
       // What it says of the filter may have changed by the next connection.
       const message = () => encode({ captureStart: { capture: capture.number, ...capture.info, timestampDigits: 9 } });
-      spool.start(capture.number, message);
+      spool.start(capture.number, message, () => {
+        const exclusions = capture.teller?.next();
+        return exclusions && encode({ exclusions });
+      });
       uplink.pump();
     },
     add(capture, block) {
@@ -142,6 +153,7 @@ export function uploadSink(
       ledger.sentBytes = ledger.capturedBytes - dropped.packetBytes;
     },
     state: () => ({ spoolHeld: spool.held, spoolOnDisk: spool.heldOnDisk, connected: uplink.connected, behind }),
+    setRate: (rate) => uplink.setRate(rate),
     async close(abort) {
       if (abort) uplink.abort();
       else await uplink.close();

@@ -72,6 +72,7 @@ export class Line {
   start: { serial: number; message: () => Uint8Array } | undefined;
   end: { serial: number; message: () => Uint8Array } | undefined;
   counters: (() => Uint8Array) | undefined;
+  news: (() => Uint8Array | undefined) | undefined;
   /** Of the live connection: what was handed out. */
   started = false;
   endSent = false;

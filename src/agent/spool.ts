@@ -91,9 +91,13 @@ export class Spool {
     return this.#line(capture).nextSequence - 1;
   }
 
-  /** A capture begins; the message is sent first on each connection, and made for each. Before its first block. */
-  start(capture: number, message: () => Uint8Array): void {
+  /**
+   * A capture begins; the message is sent first on each connection, and made for each. Before its first block. `news` is asked
+   * for what else there is to say of the capture, before each message until its end; not kept.
+   */
+  start(capture: number, message: () => Uint8Array, news?: () => Uint8Array | undefined): void {
     const line = this.#line(capture);
+    line.news = news;
     line.start = { serial: this.#serial++, message };
     this.#open.add(line);
   }
@@ -181,6 +185,8 @@ export class Spool {
       const { counters, nextSerial } = line;
       line.counters = undefined;
       if (counters) return counters();
+      const news = line.started && !line.endSent ? line.news?.() : undefined;
+      if (news) return news;
       if (nextSerial < serial) [first, serial] = [line, nextSerial];
     }
     return first && this.#nextOf(first);

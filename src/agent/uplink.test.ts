@@ -9,6 +9,8 @@ import { BATCH_TAG, readBatchHeader } from '../wire/frame.ts';
 import type { Dial, Link, LinkEvents, Server } from '../wire/link.ts';
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
+import { NO_SETTINGS, piecesOf, sealDocument } from '../wire/settings.ts';
+import type { SettingsAnswer } from './connection.ts';
 import { Spool } from './spool.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 
@@ -60,6 +62,7 @@ class FakeLink implements Link {
   readonly got: string[] = [];
   readonly pieces: { at: number; bytes: number }[] = [];
   hello: rcap.v1.Hello | undefined;
+  readonly states: rcap.v1.SettingsState[] = [];
   over = false;
   ended = false;
   /** It reads nothing. */
@@ -78,6 +81,7 @@ class FakeLink implements Link {
       else {
         const m = AgentMessage.decode(region.slice(start, end));
         if (m.hello) this.hello = m.hello;
+        if (m.settingsState) this.states.push(m.settingsState);
         this.got.push(m.kind!);
       }
       return true;
@@ -132,6 +136,10 @@ class Stage {
   readonly spool = new Spool({ limit: 1e6, whenFull: 'drop', ready: () => this.uplink.pump() });
   readonly uplink: Uplink;
   outcome = '';
+  /** Settings that came, each as its filter; what becomes of them; and what the Hello says. */
+  readonly taken: string[] = [];
+  verdict: Promise<SettingsAnswer> = Promise.resolve({ accepted: true, reason: '' });
+  digest: Uint8Array = new Uint8Array();
   /** What becomes of a try: refuse the connection, or see the link. */
   reach: (server: Server) => boolean = () => true;
   answer: (link: FakeLink) => void = (link) => link.welcome();
@@ -149,6 +157,8 @@ class Stage {
       });
       return link;
     };
+    // eslint-disable-next-line @typescript-eslint/no-this-alias
+    const stage = this;
     this.uplink = new Uplink({
       servers: [{ host: 'a', port: 1 }],
       dial,
@@ -156,6 +166,15 @@ class Stage {
       random: () => 1,
       hello: () => ({ protocol: 1, token: 't' }),
       spool: this.spool,
+      settings: {
+        get digest() {
+          return stage.digest;
+        },
+        take: ({ digest, document }) => {
+          this.taken.push(document ? (document.filter?.text ?? '') : `none ${digest.length}`);
+          return this.verdict;
+        },
+      },
       events: {
         acknowledged: (a) => this.said.push(`acknowledged ${a.capture} ${a.packets}${a.ended ? ' ended' : ''}`),
         stop: (reason) => this.said.push(`stop ${reason}`),
@@ -609,4 +628,93 @@ test('a collector that does not close is left after 2 s', async () => {
   await s.clock.pass(2000);
   await closed;
   assert.ok(s.link.over);
+});
+
+const sealed = (filter: string, more = 0) =>
+  sealDocument({ filter: { text: filter }, exceptions: [{ text: ' '.repeat(more) }] });
+const announcing =
+  (digest: Uint8Array) =>
+  (link: FakeLink): void =>
+    link.say({ welcome: { protocol: 1, settingsDigest: digest } });
+
+test('the first settings that a Welcome announces are taken before anything begins, and answered once', async () => {
+  const s = new Stage().start();
+  const first = sealed('tcp', 100_000);
+  s.answer = announcing(first.digest);
+  await s.clock.pass(0);
+  assert.equal(s.outcome, '');
+  let decide!: (answer: SettingsAnswer) => void;
+  s.verdict = new Promise((resolve) => (decide = resolve));
+  for (const settings of piecesOf(first)) s.link.say({ settings });
+  await s.clock.pass(0);
+  assert.deepEqual([s.taken, s.outcome, s.link.states], [['tcp'], '', []]);
+  decide({ accepted: false, reason: 'x'.repeat(4095) + 'é'.repeat(10) });
+  await s.clock.pass(0);
+  assert.equal(s.outcome, '192.0.2.1');
+  assert.equal(s.link.states.length, 1);
+  const { accepted, reason, digest } = s.link.states[0]!;
+  assert.deepEqual([accepted, Buffer.from(digest)], [false, Buffer.from(first.digest)]);
+  assert.equal(reason, 'x'.repeat(4093));
+});
+
+test('settings change while it runs, also to none; each document is answered, in order', async () => {
+  const s = await new Stage().connected();
+  assert.deepEqual(s.taken, ['none 0']);
+  for (const filter of ['tcp', 'udp', 'udp']) for (const settings of piecesOf(sealed(filter))) s.link.say({ settings });
+  for (const settings of piecesOf(NO_SETTINGS)) s.link.say({ settings });
+  await s.clock.pass(0);
+  assert.deepEqual(s.taken, ['none 0', 'tcp', 'udp', 'udp', 'none 0']);
+  assert.deepEqual(
+    s.link.states.map((x) => Buffer.from(x.digest)),
+    ['tcp', 'udp', 'udp'].map((f) => Buffer.from(sealed(f).digest)),
+  );
+});
+
+test('the Hello says which settings count; what it says is not sent again', async () => {
+  const s = new Stage();
+  s.digest = sealed('tcp').digest;
+  s.answer = announcing(s.digest);
+  await s.connected();
+  assert.deepEqual(Buffer.from(s.link.hello!.settingsDigest), Buffer.from(s.digest));
+  assert.deepEqual([s.taken, s.link.states], [[], []]);
+  // Nothing is awaited either.
+  await s.clock.pass(11_000);
+  assert.equal(s.uplink.connected, true);
+});
+
+test('a collector that announces settings and does not send them is given up after a while; the next is asked', async () => {
+  const s = new Stage({ servers: servers('a', 'b') }).start();
+  const both = sealed('tcp', 100_000);
+  s.answer = (link) => (link.server === 'a' ? announcing(both.digest)(link) : link.welcome());
+  await s.clock.pass(8000);
+  s.link.say({ settings: piecesOf(both)[0]! });
+  s.link.say({ status: {} });
+  await s.clock.pass(8000);
+  assert.equal(s.uplink.connected, true);
+  s.reach = (server) => server.host === 'b';
+  s.link.say({ status: {} });
+  await s.clock.pass(5000);
+  assert.match(s.said.join('\n'), /lost lost the connection to 'a:1': it announced settings and does not send them/);
+  assert.equal(s.outcome, '192.0.2.1');
+  assert.deepEqual(s.taken, ['none 0']);
+});
+
+test('settings that are not what their digest says end the connection', async () => {
+  const s = await new Stage().connected();
+  s.link.say({ settings: { ...piecesOf(sealed('tcp'))[0]!, digest: sealed('udp').digest } });
+  await settled();
+  assert.match(s.said.at(-1)!, /could not understand collector 'a:1': settings are not what their digest says/);
+  assert.deepEqual(s.taken, ['none 0']);
+});
+
+test('a rate that changes while it runs counts at once', async () => {
+  const s = await new Stage().connected();
+  s.begin();
+  s.uplink.setRate(40_960);
+  s.add(20_000);
+  await s.clock.pass(300);
+  assert.ok(!s.link.got.includes('1'));
+  s.uplink.setRate(undefined);
+  await s.clock.pass(200);
+  assert.ok(s.link.got.includes('1'));
 });

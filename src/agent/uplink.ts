@@ -10,7 +10,7 @@ import type { Clock, Timer } from '../clock.ts';
 import { RcapError } from '../errors.ts';
 import { type Dial, type Server, serverText } from '../wire/link.ts';
 import type { rcap } from '../wire/messages.js';
-import { Connection, isFinal } from './connection.ts';
+import { Connection, isFinal, type SettingsTaker } from './connection.ts';
 import { Pace } from './pace.ts';
 import type { Acknowledged, Spool } from './spool.ts';
 
@@ -29,6 +29,7 @@ export interface UplinkOptions {
   /** All but what the spool knows. */
   hello: () => rcap.v1.IHello;
   spool: Spool;
+  settings: SettingsTaker;
   /**
    * Without a connection for so long, the run fails; one that wasn't good only interrupts that. Infinity: for ever. Left out:
    * one round at the start, for ever afterwards.
@@ -86,7 +87,7 @@ export class Uplink {
     return this.#connection !== undefined;
   }
 
-  /** Begins; resolves with the local address of the first connection. */
+  /** Begins; resolves with the local address of the first connection, once the settings that it brought are taken. */
   start(): Promise<string> {
     const first = new Promise<string>((resolve, reject) => (this.#first = { resolve, reject }));
     this.#lostAt = this.#options.clock.now();
@@ -98,6 +99,11 @@ export class Uplink {
   /** Sends what is there. Called whenever the spool got something. */
   pump(): void {
     this.#connection?.pump();
+  }
+
+  /** Bytes a second from now on; nothing: without limit. */
+  setRate(rate: number | undefined): void {
+    this.#pace.setRate(rate);
   }
 
   /** Ends the connection in order, and tries no other. */
@@ -188,7 +194,7 @@ export class Uplink {
     this.#patienceMs -= since - this.#lostAt;
     events.connected(serverText(server), this.#reached ? since - this.#lostAt : undefined, spool.waiting);
     this.#reached = true;
-    this.#first.resolve(connection.localAddress);
+    void connection.settled.then(() => this.#first.resolve(connection.localAddress));
     connection.pump();
     const error = await connection.over;
     this.#connection = undefined;

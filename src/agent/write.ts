@@ -81,6 +81,7 @@ export function fileSink(path: string, events: SinkEvents): Sink {
       capture.ledger.sentBytes = capture.ledger.capturedBytes;
     },
     state: () => ({ spoolHeld: 0, spoolOnDisk: 0, connected: true, behind: false }),
+    setRate() {},
     close() {
       if (fd > 1) {
         try {

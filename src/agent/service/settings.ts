@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { AGENT, type AgentFlags } from '../../options/agent.ts';
 import { readCertificates, readToken } from '../credentials.ts';
+import { readFilterFile } from '../filter-file.ts';
 import type { Given } from './flags.ts';
 
 /** At the end a service waits this long for its collector, where nobody said otherwise: the system's end must not hang on it. */
@@ -37,6 +38,10 @@ export function serviceFiles(flags: AgentFlags, given: Given): ServiceFiles {
   if (flags.tokenFile !== undefined) {
     texts.delete('token-file');
     texts.set('token', [readToken(flags.tokenFile)]);
+  }
+  if (flags.filterFile !== undefined) {
+    texts.delete('filter-file');
+    texts.set('filter', [readFilterFile(flags.filterFile)]);
   }
   // It doesn't work in the folder where it was installed.
   if (flags.spoolDir !== undefined) texts.set('spool-dir', [resolve(flags.spoolDir)]);
