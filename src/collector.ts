@@ -1,6 +1,7 @@
 /** rcap-collector: flags to command to exit code. */
 import { pinOf } from './collector/authority.ts';
 import { isWindows } from './collector/executables.ts';
+import { agentsText, settingsText, stopText, table } from './collector/commands.ts';
 import { type CollectorCommand, type PackFlags, readCollectorFlags, type ServeFlags } from './collector/flags.ts';
 import { pack, type Packed } from './collector/pack.ts';
 import { serve } from './collector/run.ts';
@@ -30,6 +31,12 @@ async function main(argv: string[]): Promise<number> {
       return 0;
     case 'token list':
       return listTokens(command);
+    case 'agents':
+      return print(await agentsText(command.state, command.json));
+    case 'stop':
+      return print(await stopText(command.state, command.host, command.json));
+    case 'settings':
+      return print(await settingsText(command, (message) => new Log(PROGRAM).warning(message)));
     case 'pack':
       return packed(await pack(command), command);
   }
@@ -94,19 +101,7 @@ function listTokens({ state, json }: Extract<CollectorCommand, { command: 'token
     `${t.used}/${t.uses ?? '-'}`,
     t.label,
   ]);
-  const all = [['ID', 'STATE', 'HOST', 'EXPIRES', 'USED', 'LABEL'], ...rows];
-  const widths = all[0]!.map((_, i) => Math.max(...all.map((r) => r[i]!.length)));
-  return print(
-    all
-      .map(
-        (r) =>
-          `${r
-            .map((cell, i) => cell.padEnd(widths[i]!))
-            .join('  ')
-            .trimEnd()}\n`,
-      )
-      .join(''),
-  );
+  return print(table([['ID', 'STATE', 'HOST', 'EXPIRES', 'USED', 'LABEL'], ...rows]));
 }
 
 process.stdout.on('error', () => {}); // a reader that went away

@@ -1,33 +1,25 @@
 /**
- * Hands packed agents out over HTTPS, each once, to who knows its link; everything else is 404, whatever it was. TLS 1.2 is
- * allowed: PowerShell on Windows 10 and Server 2019 knows no 1.3. The port is open only while there are links.
+ * Hands packed agents out over HTTPS, each once, to who knows its link; everything else is 404, whatever it was. The port is
+ * open only while there are links.
  */
-import { once } from 'node:events';
 import { type FileHandle, open } from 'node:fs/promises';
-import { type IncomingMessage, ServerResponse } from 'node:http';
-import { createServer, type Server } from 'node:https';
-import type { Socket } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { reasonOf, RcapError } from '../errors.ts';
 import { type Piece, pieces } from '../formats/image.ts';
 import { stamp } from '../formats/stamp.ts';
 import type { Log } from '../log.ts';
 import { type Address, formatAddress } from '../options/units.ts';
-import { networkOf } from './doorkeeper.ts';
 import { cut, imageOf } from './executables.ts';
 import type { Link, Links } from './links.ts';
+import { RequestServer } from './request-server.ts';
 
 /** How often it is looked whether there are links. */
 const LOOK_MS = 250;
-/** When there are more, one that fetches nothing goes: a stranger's silence keeps nobody out. */
-const MAX_CONNECTIONS = 128;
-/** To say what is wanted, TLS included. */
-const REQUEST_MS = 10_000;
 /** Without a byte taken; Node may notice only after twice that. */
 const IDLE_MS = 30_000;
 /** For a whole file. */
 const TRANSFER_MS = 30 * 60_000;
-const MAX_HEADER_BYTES = 4096;
 
 export interface DownloadsOptions {
   address: Address;
@@ -46,13 +38,9 @@ export interface DownloadsOptions {
 
 export class Downloads {
   readonly #options: DownloadsOptions;
-  /** All connections by their peer, the oldest first. */
-  readonly #sockets = new Map<string, Socket>();
   /** Links that are fetched now, and by whom. */
   readonly #busy = new Map<string, string>();
-  /** Connections that brought their request: each is for one. */
-  readonly #asked = new WeakSet<Socket>();
-  #server: Server | undefined;
+  #server: RequestServer | undefined;
   #failed = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -82,44 +70,16 @@ export class Downloads {
 
   async #open(): Promise<void> {
     const { address, key, certificate, log } = this.#options;
-    const server = createServer(
-      {
-        key,
-        cert: certificate,
-        minVersion: 'TLSv1.2',
-        handshakeTimeout: REQUEST_MS,
-        headersTimeout: REQUEST_MS,
-        requestTimeout: REQUEST_MS,
-        connectionsCheckingInterval: 1000,
-        maxHeaderSize: MAX_HEADER_BYTES,
-        // Node would answer by itself.
-        requireHostHeader: false,
-      },
-      (request, response) => void this.#answer(request, response),
-    );
-    this.#server = server;
-    for (const event of ['checkContinue', 'checkExpectation'] as const) {
-      server.on(event, (request: IncomingMessage, response: ServerResponse) => void this.#answer(request, response));
-    }
-    // Comes without a response. (An upgrade that nobody listens for is a request like any other.)
-    server.on('connect', (request: IncomingMessage) => {
-      const response = new ServerResponse(request);
-      response.assignSocket(request.socket);
-      response.on('finish', () => request.socket.destroySoon());
-      // Node takes its own listener off; it is closed then.
-      request.socket.on('error', () => {});
-      void this.#answer(request, response);
+    const server = new RequestServer({
+      tls: { key, certificate },
+      busy: () => this.#busy.values(),
+      answer: (...asked) => this.#answer(...asked),
+      failed: (e) => this.#fail(e),
     });
-    server.on('connection', (socket: Socket) => this.#accepted(socket));
-    server.on('error', (e) => this.#fail(e));
-    for (const event of ['tlsClientError', 'clientError'] as const) {
-      server.on(event, (_e: Error, socket: Socket) => void socket.destroy());
-    }
+    this.#server = server;
     try {
-      server.listen({ host: address.host, port: address.port });
-      await once(server, 'listening');
+      const port = await server.listen(address);
       this.#failed = false;
-      const { port } = server.address() as { port: number };
       log.info(`handing out packed agents on ${formatAddress({ host: address.host, port })}`, { port });
     } catch (e) {
       this.#server = undefined;
@@ -129,7 +89,6 @@ export class Downloads {
 
   #close(): void {
     this.#server?.close();
-    for (const s of this.#sockets.values()) s.destroy();
     this.#server = undefined;
   }
 
@@ -141,45 +100,8 @@ export class Downloads {
     log.warning(`could not hand out agents on '${formatAddress(address)}': ${reasonOf(e)}`, '--downloads ADDR:PORT');
   }
 
-  #accepted(socket: Socket): void {
-    const peer = peerOf(socket);
-    if (this.#sockets.size >= MAX_CONNECTIONS && !this.#evict(peer)) {
-      socket.destroy();
-      return;
-    }
-    this.#sockets.set(peer, socket);
-    socket.on('close', () => {
-      if (this.#sockets.get(peer) === socket) this.#sockets.delete(peer);
-    });
-  }
-
-  /**
-   * Of those that fetch nothing the oldest goes of the network that has the most, with the newcomer: who opens many
-   * connections loses his own. False: all fetch something.
-   */
-  #evict(newcomer: string): boolean {
-    const fetching = new Set(this.#busy.values());
-    const idle = [...this.#sockets.keys()].filter((peer) => !fetching.has(peer));
-    const crowds = Map.groupBy([...idle, newcomer], networkOfPeer);
-    const most = Math.max(...[...crowds.values()].map((c) => c.length));
-    const peer = idle.find((p) => crowds.get(networkOfPeer(p))!.length === most);
-    if (peer === undefined) return false;
-    this.#sockets.get(peer)!.destroy();
-    this.#sockets.delete(peer);
-    return true;
-  }
-
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #answer(request: IncomingMessage, response: ServerResponse, peer: string): Promise<void> {
     const { log } = this.#options;
-    const { socket } = request;
-    // Thousands may come in one go: nobody asks twice who means well.
-    if (this.#asked.has(socket)) {
-      socket.destroy();
-      return;
-    }
-    this.#asked.add(socket);
-    const peer = peerOf(socket);
-    response.setHeader('Connection', 'close');
     try {
       const wanted =
         request.method === 'GET' || request.method === 'HEAD' ? this.#wanted(request.url ?? '') : 'no link';
@@ -245,8 +167,6 @@ export class Downloads {
 }
 
 const short = ({ id }: Link) => id.slice(0, 8);
-const peerOf = (socket: Socket) => `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`;
-const networkOfPeer = (peer: string) => networkOf(peer.slice(0, peer.lastIndexOf(':')));
 
 async function* bytesOf(file: FileHandle, list: Piece[]): AsyncGenerator<Uint8Array> {
   for (const piece of cut(list)) {

@@ -38,6 +38,10 @@ const DEFAULTS: ServeFlags = {
   minFreeBytes: 2 ** 30,
   maxConnections: 1024,
   downloads: { host: '0.0.0.0', port: 9443 },
+  publicFolder: './public',
+  publicGiven: false,
+  http: { host: '127.0.0.1', port: 8080 },
+  httpGiven: false,
   verbose: false,
   quiet: false,
   json: false,
@@ -50,7 +54,8 @@ test('serve is what it does without a command, with these defaults', () => {
 
 test('every option of serve does something', () => {
   const line = `--listen [::]:0 --captures c --state s --tls-cert c.pem --tls-key k.pem --rotate-bytes 1M --rotate-age 5m --rotate-idle 1s
-    --timestamps micro --keep-bytes 500G --keep-age 7d --min-free 8M --sync-bytes 64K --sync-time 0ms --max-connections 1 --downloads [::1]:0 -v --json`;
+    --timestamps micro --keep-bytes 500G --keep-age 7d --min-free 8M --sync-bytes 64K --sync-time 0ms --max-connections 1 --downloads [::1]:0
+    --public p --http [::1]:1 -v --json`;
   assert.deepEqual(read(line.replace(/\s+/g, ' ')), {
     command: 'serve',
     listen: { host: '::', port: 0 },
@@ -68,6 +73,10 @@ test('every option of serve does something', () => {
     minFreeBytes: 8 * 2 ** 20,
     maxConnections: 1,
     downloads: { host: '::1', port: 0 },
+    publicFolder: 'p',
+    publicGiven: true,
+    http: { host: '::1', port: 1 },
+    httpGiven: true,
     verbose: true,
     quiet: false,
     json: true,
@@ -98,6 +107,36 @@ test('token and pin, with --state before or after', () => {
     id: '1a2b',
   });
   assert.deepEqual(read('pin'), { command: 'pin', state: './state', json: false });
+});
+
+test('HTTP may be switched off, and its port left out', () => {
+  assert.equal((read('--http none') as ServeFlags).http, undefined);
+  assert.deepEqual((read('--http 10.0.0.1') as ServeFlags).http, { host: '10.0.0.1', port: 8080 });
+  refused('--http http://x', /could not use '--http http:\/\/x': not HOST:PORT/, /--http ADDR:PORT\|none/);
+});
+
+test('what agents run by and what they send do not lie in each other', () => {
+  for (const line of ['--public captures/p', '--public captures', '--captures public/hosts', '--public .']) {
+    refused(line, /could not use public folder '.*': it and the captures folder lie in each other/, /--public DIR/);
+  }
+  assert.equal((read('--public captures2') as ServeFlags).publicFolder, 'captures2');
+});
+
+test('agents, stop and settings', () => {
+  assert.deepEqual(read('agents --state s --json'), { command: 'agents', state: 's', json: true });
+  assert.deepEqual(read('stop web-* --state s'), { command: 'stop', state: 's', json: false, host: 'web-*' });
+  const settings = { command: 'settings', state: './state', json: false } as const;
+  assert.deepEqual(read('settings'), { ...settings, publicFolder: './public', publicGiven: false, host: undefined });
+  assert.deepEqual(read('settings web-1 --public p'), {
+    ...settings,
+    publicFolder: 'p',
+    publicGiven: true,
+    host: 'web-1',
+  });
+  refused('stop', /no host was given/, /agents lists them/);
+  refused('stop a b', /could not use 'b'/);
+  refused('agents web-1', /could not use 'web-1'/);
+  refused('agents --public p', /could not use '--public' with 'rcap-collector agents'/);
 });
 
 test('commands that are refused', () => {
@@ -144,7 +183,7 @@ test('values that are refused', () => {
 });
 
 test('options of later versions are unknown', () => {
-  refused('--http 127.0.0.1:8080', /there is no such option/);
+  refused('--web 127.0.0.1:8443', /there is no such option/);
 });
 
 test('help is that of the command', () => {

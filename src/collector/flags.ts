@@ -7,7 +7,7 @@ import { nearest } from '../options/near.ts';
 import { parse, type Typed } from '../options/parse.ts';
 import { refuseHostName } from '../options/refuse.ts';
 import type { Command, Option, Values } from '../options/table.ts';
-import { type Address, MAX_TIMER_MS } from '../options/units.ts';
+import { type Address, MAX_TIMER_MS, parseAddress } from '../options/units.ts';
 import { type Target, TARGETS } from './executables.ts';
 
 const PLACES = 'Where';
@@ -19,6 +19,8 @@ const PACK = 'The agent';
 const LINK = 'The link';
 const GENERAL = 'General';
 
+/** Of --http, unless told otherwise. */
+export const HTTP_PORT = 8080;
 /** Of --downloads, unless told otherwise. */
 export const DOWNLOADS_PORT = 9443;
 
@@ -49,6 +51,25 @@ const OPTIONS = [
     default: './state',
     group: PLACES,
     help: "the folder for the collector's key, certificate and tokens",
+  },
+  {
+    name: 'public',
+    kind: 'text',
+    value: 'DIR',
+    default: './public',
+    group: PLACES,
+    help: 'the folder with what agents are to run by',
+    more: 'exceptions.list, filter.txt and settings.json for all hosts, and in hosts/PATTERN/ for some. It need not exist. Who may write there says what agents capture.',
+  },
+  {
+    name: 'http',
+    kind: 'text',
+    value: 'ADDR:PORT|none',
+    default: `127.0.0.1:${HTTP_PORT}`,
+    check: refuseHttp,
+    group: PLACES,
+    help: 'where GET /exceptions.list is served',
+    more: 'In plain HTTP on a loopback address; on any other over HTTPS, to who shows a token. Port 0 takes a free one. Only a port that was given must be free.',
   },
   {
     name: 'tls-cert',
@@ -309,6 +330,11 @@ const SERVE: Command = {
   rcap-collector token new [--label TEXT] [--host NAME] [--expires TIME] [--uses N]
   rcap-collector token list
   rcap-collector token revoke ID
+  rcap-collector agents         list the agents that are connected
+  rcap-collector stop HOST|PATTERN
+                                ask agents to end their captures
+  rcap-collector settings [HOST]
+                                check the public folder, and show what a host gets
   rcap-collector pin            print the pin of the collector's key
   rcap-collector pack --target SYSTEM --server HOST:PORT [-- default flags]
                                 write an agent that has its settings inside
@@ -337,6 +363,27 @@ export const COLLECTOR_COMMANDS = {
     about: 'Ends a credential. The ID is what `token list` shows.',
     options: only(ANYWHERE),
   },
+  agents: {
+    name: 'rcap-collector agents',
+    usage: '[options]',
+    about:
+      'Lists the agents that are connected with the collector that runs with this --state: host, peer, since when, open captures, packets on this connection, the share that their exceptions leave out, and what they made of their settings.',
+    options: only(ANYWHERE),
+  },
+  stop: {
+    name: 'rcap-collector stop',
+    usage: 'HOST|PATTERN [options]',
+    about:
+      "Asks the connected agents of a host, or of those that match a pattern ('web-*'), to end their captures as their own users would. Names are as in the captures folder, in any case.",
+    options: only(ANYWHERE),
+  },
+  settings: {
+    name: 'rcap-collector settings',
+    usage: '[HOST] [options]',
+    about:
+      'Checks the public folder as a start of the collector does, and shows what a host gets from it; with a running collector also what its agents made of that.',
+    options: only(['public', ...ANYWHERE]),
+  },
   pin: {
     name: 'rcap-collector pin',
     usage: '[options]',
@@ -355,6 +402,8 @@ export const COLLECTOR_COMMANDS = {
   },
 } satisfies Record<string, Command>;
 type CommandName = keyof typeof COLLECTOR_COMMANDS;
+/** Behind the command's own words. */
+const TAKES_WORD: CommandName[] = ['token revoke', 'stop', 'settings'];
 
 /** All options at once, since they may stand before the command's words as well as after. */
 const ALL = { ...SERVE, options: OPTIONS, words: { what: 'command', most: 3 } } satisfies Command<typeof OPTIONS>;
@@ -378,6 +427,13 @@ export interface ServeFlags {
   minFreeBytes: number;
   maxConnections: number;
   downloads: Address;
+  publicFolder: string;
+  /** Somebody chose it: not to find it is worth a word. */
+  publicGiven: boolean;
+  /** Undefined: none. */
+  http: Address | undefined;
+  /** Somebody chose it. */
+  httpGiven: boolean;
   verbose: boolean;
   quiet: boolean;
   json: boolean;
@@ -423,6 +479,16 @@ export type CollectorCommand =
   | TokenNewFlags
   | { command: 'token list'; state: string; json: boolean }
   | { command: 'token revoke'; state: string; json: boolean; id: string }
+  | { command: 'agents'; state: string; json: boolean }
+  | { command: 'stop'; state: string; json: boolean; host: string }
+  | {
+      command: 'settings';
+      state: string;
+      json: boolean;
+      publicFolder: string;
+      publicGiven: boolean;
+      host: string | undefined;
+    }
   | { command: 'pin'; state: string; json: boolean };
 
 /** `argv` without the program's name. */
@@ -435,7 +501,7 @@ export function readCollectorFlags(argv: readonly string[], environment: Environ
     return { command: 'help', text: typed.short.has('help') ? shortHelp(command) : fullHelp(command) };
   if (typed.given.has('version')) return { command: 'version' };
   checkBelongs(command, typed);
-  const extra = rest[name === 'token revoke' ? 1 : 0];
+  const extra = rest[TAKES_WORD.includes(name) ? 1 : 0];
   if (extra !== undefined)
     throw usageError(`could not use '${extra}': ${command.name} takes no such word here`, `${command.name} --help`);
   const meant = load(ALL, typed, environment);
@@ -444,7 +510,7 @@ export function readCollectorFlags(argv: readonly string[], environment: Environ
   const { state, json } = values;
   switch (name) {
     case 'serve':
-      return serveFlags(values);
+      return serveFlags(meant);
     case 'token new':
       return {
         command: name,
@@ -461,7 +527,22 @@ export function readCollectorFlags(argv: readonly string[], environment: Environ
         throw usageError('could not revoke: no ID was given', 'rcap-collector token revoke ID (token list shows them)');
       return { command: name, state, json, id };
     }
+    case 'stop': {
+      const host = rest[0];
+      if (!host) throw usageError('could not stop: no host was given', 'rcap-collector stop HOST (agents lists them)');
+      return { command: name, state, json, host };
+    }
+    case 'settings':
+      return {
+        command: name,
+        state,
+        json,
+        publicFolder: values.public,
+        publicGiven: meant.origins.get('public') !== 'default',
+        host: rest[0],
+      };
     case 'token list':
+    case 'agents':
     case 'pin':
       return { command: name, state, json };
     case 'pack':
@@ -540,12 +621,35 @@ function packFlags({ values, origins }: Meant<typeof OPTIONS>, defaults: string[
   };
 }
 
-function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
+const contains = (outer: string, inner: string): boolean => `${resolve(inner)}/`.startsWith(`${resolve(outer)}/`);
+
+/** Of `--http`; undefined for none. Throws a plain Error. */
+function httpAddress(text: string): Address | undefined {
+  return text === 'none' ? undefined : parseAddress(text, HTTP_PORT);
+}
+
+function refuseHttp(text: string): string | undefined {
+  try {
+    httpAddress(text);
+    return undefined;
+  } catch (e) {
+    return (e as Error).message;
+  }
+}
+
+function serveFlags({ values, origins }: Meant<typeof OPTIONS>): ServeFlags {
   // A host may be called 'state', and whoever reads the captures must not find the key among them.
-  if (`${resolve(values.state)}/`.startsWith(`${resolve(values.captures)}/`)) {
+  if (contains(values.captures, values.state)) {
     throw usageError(
       `could not use state folder '${values.state}': it is in the captures folder`,
       'choose another with --state DIR',
+    );
+  }
+  // What agents run by is no place for what they send.
+  if (contains(values.captures, values.public) || contains(values.public, values.captures)) {
+    throw usageError(
+      `could not use public folder '${values.public}': it and the captures folder lie in each other`,
+      'choose another with --public DIR',
     );
   }
   return {
@@ -565,6 +669,10 @@ function serveFlags(values: Values<typeof OPTIONS>): ServeFlags {
     minFreeBytes: values['min-free'],
     maxConnections: values['max-connections'],
     downloads: values.downloads,
+    publicFolder: values.public,
+    publicGiven: origins.get('public') !== 'default',
+    http: httpAddress(values.http),
+    httpGiven: origins.get('http') !== 'default',
     verbose: values.verbose,
     quiet: values.quiet,
     json: values.json,

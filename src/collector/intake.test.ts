@@ -21,6 +21,7 @@ import { type Cleaner, filesUnder, until } from '../test/support.ts';
 import * as wire from '../test/wire.ts';
 import type { TestPacket } from '../test/wire.ts';
 import { rcap } from '../wire/messages.js';
+import { type Arrived, Assembler, NO_SETTINGS, type Sealed, sealDocument } from '../wire/settings.ts';
 import { hostFolder } from './names.ts';
 
 const RUN = Buffer.from(RUN_HEX, 'hex');
@@ -136,6 +137,24 @@ const counters = (capture: number, received: number) =>
   wire.bytes(5, Buffer.concat([wire.uint(1, capture), wire.uint(2, received)]));
 const captureEnd = (capture: number, last: number, reason = 'count') =>
   wire.bytes(6, Buffer.concat([wire.uint(1, capture), wire.bytes(2, reason), wire.uint(4, last)]));
+
+/** An event of exclusions, good but for what is given. */
+const event = (number: number, e: { kind?: number; time?: bigint; more?: Uint8Array[] } = {}) =>
+  wire.bytes(
+    2,
+    Buffer.concat([
+      wire.uint(1, number),
+      wire.fixed64(2, e.time ?? 1_700_000_000_000_000_000n),
+      wire.uint(3, e.kind ?? 4),
+      ...(e.more ?? [wire.bytes(7, 'example.com'), wire.bytes(8, '192.0.2.9')]),
+    ]),
+  );
+const total = (name: string, packets: bigint | number) =>
+  wire.bytes(3, Buffer.concat([wire.bytes(1, name), wire.uint(2, packets), wire.uint(3, 100)]));
+const exclusions = (capture: number, ...parts: Uint8Array[]) =>
+  wire.bytes(9, Buffer.concat([wire.uint(1, capture), ...parts]));
+const state = (digest: Uint8Array, accepted: boolean, reason = '') =>
+  wire.bytes(8, Buffer.concat([wire.bytes(1, digest), wire.uint(2, Number(accepted)), wire.bytes(3, reason)]));
 
 const packetsOf = (count: number, seed = 0): TestPacket[] =>
   Array.from({ length: count }, (_, i) => ({
@@ -410,7 +429,7 @@ const REFUSED: [what: string, messages: Uint8Array[], words: RegExp, code?: rcap
     /something else/,
   ],
   ['two kinds in one message', [...OPENED, Buffer.concat([counters(1, 1), batch(1, 1, 1, p)])], /more than one/],
-  ['a kind that there is not', [...OPENED, wire.bytes(9, 'x')], /unknown kind/],
+  ['a kind that there is not', [...OPENED, wire.bytes(10, 'x')], /unknown kind/],
   ['a message of nonsense', [...OPENED, Buffer.from([0x12, 0x02, 0x0a, 0x7f])], /can't be decoded/],
   ['a message that is no field', [...OPENED, Buffer.alloc(5, 0xff)], /envelope/],
   ['a gap that leaves a hole', [...OPENED, gap(1, 2, 3, 1)], /goes on at sequence 2/],
@@ -424,6 +443,51 @@ const REFUSED: [what: string, messages: Uint8Array[], words: RegExp, code?: rcap
     'gaps of 2^52 bytes together',
     [...OPENED, gap(1, 1, 1, 1, 2n ** 51n), gap(1, 2, 2, 1, 2n ** 51n)],
     /gap is out of range/,
+  ],
+  ['exclusions of a capture that is not open', [...OPENED, exclusions(2, event(1))], /capture 2 is not open/],
+  [
+    '1,001 events',
+    [...OPENED, exclusions(1, ...Array.from({ length: 1001 }, (_, i) => event(i + 1)))],
+    /more than 1000 events/,
+  ],
+  [
+    '1,001 names',
+    [...OPENED, exclusions(1, ...Array.from({ length: 1001 }, (_, i) => total(`${i}`, 1)))],
+    /more than 1000 events or names/,
+  ],
+  ['an event without a number', [...OPENED, exclusions(1, event(0))], /no kind that there is, or no number/],
+  ['an event of no kind', [...OPENED, exclusions(1, event(1, { kind: 0 }))], /no kind that there is/],
+  ['an event of a kind that there is not', [...OPENED, exclusions(1, event(1, { kind: 7 }))], /no kind that there is/],
+  ['a list without a digest', [...OPENED, exclusions(1, event(1, { kind: 1 }))], /a digest has not 32 bytes/],
+  [
+    'a digest of 31 bytes',
+    [...OPENED, exclusions(1, event(1, { more: [wire.bytes(4, Buffer.alloc(31))] }))],
+    /a digest has not 32 bytes/,
+  ],
+  ['an event after 2106', [...OPENED, exclusions(1, event(1, { time: 2n ** 63n }))], /time is out of range/],
+  [
+    'words that are too long',
+    [...OPENED, exclusions(1, event(1, { more: [wire.bytes(6, 'x'.repeat(1001))] }))],
+    /event's words is longer than 1000/,
+  ],
+  [
+    'a name that is too long',
+    [...OPENED, exclusions(1, event(1, { more: [wire.bytes(7, long)] }))],
+    /name of an exception is longer than 255/,
+  ],
+  [
+    'an excluded address that is too long',
+    [...OPENED, exclusions(1, event(1, { more: [wire.bytes(8, 'x'.repeat(65))] }))],
+    /address is longer than 64/,
+  ],
+  ['a total of a name that is too long', [...OPENED, exclusions(1, total(long, 1))], /name of an exception is longer/],
+  ['a total of 2^53', [...OPENED, exclusions(1, total('a', 2n ** 53n))], /counter is out of range|can't be decoded/],
+  ['a digest in the Hello that is none', [hello({ more: [wire.bytes(9, 'x')] })], /a digest has not 32 bytes/],
+  ['a state of settings without a digest', [hello(), state(Buffer.alloc(0), true)], /a digest has not 32 bytes/],
+  [
+    'a reason that settings were refused that is too long',
+    [hello(), state(Buffer.alloc(32), false, 'x'.repeat(4097))],
+    /reason is longer than 4096/,
   ],
   ['an end before the last batch', [...OPENED, batch(1, 1, 1, p), captureEnd(1, 0)], /goes on at sequence 0/],
   ['an end after a batch that never came', [...OPENED, captureEnd(1, 1)], /goes on at sequence 1/],
@@ -1001,4 +1065,213 @@ test('who superseded it hears of it, and what was sent before is published', asy
     i.manifests().map((m) => m.packets),
     [2, 2],
   );
+});
+
+const hexOf = ({ digest }: Sealed) => Buffer.from(digest).toString('hex');
+const documentOf = (text: string) => sealDocument({ exceptions: [{ name: 'exceptions.list', text }] });
+const settingsIn = (i: Awaited<ReturnType<typeof intakeIn>>) =>
+  i.answers.flatMap((a) => (a.settings ? [a.settings] : []));
+/** The last document that came whole. */
+function arrived(i: Awaited<ReturnType<typeof intakeIn>>): Arrived | undefined {
+  const assembler = new Assembler();
+  return settingsIn(i)
+    .map((piece) => assembler.take(piece))
+    .findLast(Boolean);
+}
+const textIn = (it: Arrived | undefined) => it?.document?.exceptions[0]?.text;
+
+test('settings follow the Welcome that names them, and again when they change', async (t) => {
+  let now = documentOf('192.0.2.1\n');
+  const asked: string[] = [];
+  const i = await intakeIn(t, {
+    settings: (host) => {
+      asked.push(host);
+      return now;
+    },
+  });
+  await i.say(hello({ host: 'web 01' }));
+  assert.deepEqual(
+    i.answers.map((a) => a.kind),
+    ['welcome', 'settings'],
+  );
+  assert.deepEqual(i.welcome()!.settingsDigest, now.digest);
+  assert.equal(textIn(arrived(i)), '192.0.2.1\n');
+  assert.deepEqual(i.intake.view?.settings, { digest: hexOf(now), state: 'sent', reason: '' });
+  await i.say(state(now.digest, true, 'a longer snaplen can not be'));
+  assert.deepEqual(i.intake.view?.settings, {
+    digest: hexOf(now),
+    state: 'accepted',
+    reason: 'a longer snaplen can not be',
+  });
+  // The same under another name is not sent again.
+  now = documentOf('192.0.2.1\n');
+  i.intake.tick();
+  assert.equal(settingsIn(i).length, 1);
+  now = documentOf('192.0.2.2\n');
+  i.intake.tick();
+  i.intake.tick();
+  assert.equal(settingsIn(i).length, 2);
+  assert.equal(textIn(arrived(i)), '192.0.2.2\n');
+  await i.say(state(now.digest, false, 'covers the collector'));
+  assert.equal(i.intake.view?.settings.state, 'refused');
+  now = NO_SETTINGS;
+  i.intake.tick();
+  const last = settingsIn(i).at(-1)!;
+  assert.deepEqual([last.digest.length, last.length, last.piece.length], [0, 0, 0]);
+  assert.equal(i.intake.view?.settings.state, 'none');
+  assert.ok(asked.every((host) => host === 'web 01'));
+  assert.deepEqual(
+    i.log.filter((line) => line.includes('settings')).map((line) => line.replace(/[0-9a-f]{12}/, 'DIGEST')),
+    [
+      'web_01 (192.0.2.1:5555): took settings DIGEST: a longer snaplen can not be',
+      'warning: web_01 (192.0.2.1:5555): REFUSED settings DIGEST: covers the collector',
+    ],
+  );
+});
+
+test('an agent that has the settings, or is to have none, is not sent them', async (t) => {
+  const now = documentOf('192.0.2.1\n');
+  const has = await intakeIn(t, { settings: () => now });
+  await has.say(hello({ more: [wire.bytes(9, now.digest)] }));
+  assert.deepEqual(
+    has.answers.map((a) => a.kind),
+    ['welcome'],
+  );
+  assert.deepEqual(has.welcome()!.settingsDigest, now.digest);
+  assert.equal(has.intake.view?.settings.state, 'kept');
+  const none = await intakeIn(t, { settings: () => NO_SETTINGS });
+  await none.say(hello({ more: [wire.bytes(9, now.digest)] }));
+  assert.deepEqual(
+    none.answers.map((a) => a.kind),
+    ['welcome'],
+  );
+  assert.equal(none.welcome()!.settingsDigest.length, 0);
+  assert.equal(none.intake.view?.settings.state, 'none');
+});
+
+test('a piece goes out when the one before is taken; a change begins another document', async (t) => {
+  let now = documentOf('192.0.2.1\n'.repeat(30_000));
+  const waiting: (() => void)[] = [];
+  const i = await intakeIn(t, { settings: () => now, taken: (taken) => waiting.push(taken) });
+  await i.say(hello());
+  for (let n = 0; n < 5; n++) i.intake.tick();
+  assert.equal(settingsIn(i).length, 1);
+  waiting.shift()!();
+  assert.equal(settingsIn(i).length, 2);
+  assert.equal(waiting.length, 1);
+  now = documentOf('192.0.2.2\n'.repeat(30_000));
+  i.intake.tick();
+  assert.equal(settingsIn(i).length, 2);
+  while (waiting.length > 0) waiting.shift()!();
+  assert.equal(textIn(arrived(i)), '192.0.2.2\n'.repeat(30_000));
+  assert.equal(settingsIn(i).length, 2 + Math.ceil(now.bytes.length / 60_000));
+});
+
+test('only the first answer to what it was told last counts, and is logged', async (t) => {
+  const now = documentOf('192.0.2.1\n');
+  const i = await intakeIn(t, { settings: () => now });
+  await i.say(hello());
+  const said = Array.from({ length: 50 }, () => state(Buffer.alloc(32, 7), false, 'x'));
+  await i.say(...said, state(now.digest, true), ...Array.from({ length: 50 }, () => state(now.digest, false, 'no')));
+  assert.equal(i.intake.view?.settings.state, 'accepted');
+  assert.equal(i.log.filter((line) => line.includes('settings')).length, 1);
+});
+
+test('where nobody knows the settings of a host it is refused, and told why; who is connected keeps them', async (t) => {
+  const trouble = new RcapError('SETTINGS', 'could not put together the settings');
+  let troubled = false;
+  const settings = () => {
+    if (troubled) throw trouble;
+    return documentOf('192.0.2.1\n');
+  };
+  const i = await intakeIn(t, { settings });
+  await i.say(hello());
+  troubled = true;
+  i.intake.tick();
+  assert.deepEqual([i.closed(), settingsIn(i).length], [0, 1]);
+  const late = await intakeIn(t, { settings });
+  await late.say(hello());
+  await until('its refusal', () => late.refusal());
+  assert.deepEqual([late.refusal()!.code, late.refusal()!.message], [Code.LIMIT, trouble.message]);
+});
+
+test('exclusions get into the manifest, each event once, also on the next connection', async (t) => {
+  const opened = await openStore(t, { options: { syncMs: 1 } });
+  const first = openIntake(opened);
+  first.intake.push(frames(hello()));
+  await first.greeted();
+  const digest = Buffer.alloc(32, 0xab);
+  const list = event(1, { kind: 1, more: [wire.bytes(4, digest), wire.uint(5, 3), wire.bytes(6, 'from a file')] });
+  first.intake.push(
+    frames(captureStart(), exclusions(1, list, event(2), total('example.com', 5)), batch(1, 1, 1, packetsOf(1))),
+  );
+  await until('its acknowledgement', () => first.acks().length > 0);
+  first.intake.push(frames(exclusions(1, total('example.com', 7), total('10.0.0.0/8', 1))));
+  await first.intake.end('disconnected');
+  const second = openIntake(opened);
+  second.intake.push(
+    frames(hello({ more: [wire.bytes(7, Buffer.concat([wire.uint(1, 1), wire.uint(2, 2), wire.uint(3, 2)]))] })),
+  );
+  await second.greeted();
+  second.intake.push(
+    frames(
+      captureStart(),
+      exclusions(1, list, event(2), event(3, { kind: 5 })),
+      batch(1, 2, 2, packetsOf(1, 1)),
+      captureEnd(1, 2),
+    ),
+  );
+  await until('the end', () => second.acks().some((a) => a.ended));
+  await second.intake.end('disconnected');
+  const time = '2023-11-14T22:13:20.000000000Z';
+  const named = { time, name: 'example.com', address: '192.0.2.9' };
+  const [a, b] = opened.folders.manifests();
+  assert.deepEqual(a!.exclusions, {
+    events: [
+      { number: 1, time, kind: 'list', digest: digest.toString('hex'), entries: 3, words: 'from a file' },
+      { number: 2, kind: 'learned', ...named },
+    ],
+    names: { 'example.com': { packets: 7, bytes: 100 }, '10.0.0.0/8': { packets: 1, bytes: 100 } },
+  });
+  assert.deepEqual(b!.exclusions, { events: [{ number: 3, kind: 'expired', ...named }], names: {} });
+});
+
+test('a flood of exclusions takes no more room than what a manifest has', async (t) => {
+  const i = await intakeIn(t);
+  await i.say(...OPENED);
+  const flood = (from: number) =>
+    exclusions(
+      1,
+      ...Array.from({ length: 400 }, (_, n) => event(from + n, { more: [wire.bytes(6, 'x'.repeat(900))] })),
+      ...Array.from({ length: 400 }, (_, n) => total(`${from + n}${'y'.repeat(200)}`, 1)),
+    );
+  for (let n = 0; n < 30; n++) await i.feed(frames(flood(1 + 400 * n)));
+  await i.say(captureEnd(1, 0));
+  await until('the end', () => i.acks().some((a) => a.ended));
+  const [m] = i.manifests();
+  assert.ok(JSON.stringify(m).length < 400_000, `${JSON.stringify(m).length}`);
+  const { events, names, omitted } = m!.exclusions!;
+  assert.equal(events.length + Object.keys(names).length + omitted!, 30 * 800);
+});
+
+test('an agent is shown with what it sends, and asked to stop', async (t) => {
+  const i = await intakeIn(t);
+  assert.equal(i.intake.view, undefined);
+  await i.say(...OPENED, batch(1, 1, 1, packetsOf(3)));
+  const counted = wire.bytes(5, Buffer.concat([wire.uint(1, 1), wire.uint(2, 10), wire.uint(13, 4)]));
+  await i.say(counted);
+  const { since, ...view } = i.intake.view!;
+  assert.ok(Math.abs(Date.parse(since) - Date.now()) < 60_000);
+  assert.deepEqual(view, {
+    host: 'web01',
+    peer: '192.0.2.1:5555',
+    captures: 1,
+    packets: 3,
+    bytes: 3,
+    excluded: 4,
+    received: 10,
+    settings: { digest: '', state: 'none', reason: '' },
+  });
+  i.intake.ask('enough');
+  assert.equal(i.answers.findLast((a) => a.stop)?.stop?.reason, 'enough');
 });

@@ -4,16 +4,21 @@
  */
 import type { Clock, Timer } from '../clock.ts';
 import { RcapError, reasonOf } from '../errors.ts';
-import { type Timestamps, timeText } from '../formats/pcap.ts';
+import type { Timestamps } from '../formats/pcap.ts';
 import { OVERREAD, OVERRUN, RecordError, RecordWriter } from '../formats/records.ts';
 import { MAX_AGENT_MESSAGE, MAX_SNAPLEN } from '../packet.ts';
 import { BATCH_TAG, checkEnvelope, HELLO_TAG, PROTOCOL, ProtocolError, readBatchHeader } from '../wire/frame.ts';
 import { rcap } from '../wire/messages.js';
 import { Receiver, regionBytes } from '../wire/receiver.ts';
+import type { Sealed } from '../wire/settings.ts';
+import { type AgentView, viewOf } from './agents.ts';
+import { type Budget, MAX_CONNECTION_BYTES } from './exclusions.ts';
 import { hostFolder } from './names.ts';
 import { NO_PACKETS, type Position } from './runs.ts';
+import { digestSaid, exclusionsSaid, settingsStateSaid, textSaid as text, timeSaid as timeOf } from './said.ts';
+import { SettingsFeed } from './settings-feed.ts';
 import type { RunHolder } from './store.ts';
-import type { CaptureWriter, SeriesStart, WriterEvents } from './writer.ts';
+import type { CaptureWriter, Progress, SeriesStart, WriterEvents } from './writer.ts';
 
 const { AgentMessage, CollectorMessage } = rcap.v1;
 const { Code } = rcap.v1.Refusal;
@@ -66,14 +71,18 @@ export interface IntakeHost {
   /** Takes the run over from an older connection; says where its captures stand. */
   enter(holder: RunHolder, run: string, token: string, host: string): Promise<[capture: number, at: Position][]>;
   leave(holder: RunHolder, run: string): void;
+  /** What this host is to run by. Throws an RcapError that says why nobody knows. */
+  settings(host: string): Sealed;
   /** A writer in this host's folder, going on behind `from`. */
-  writer(start: SeriesStart, from: { sequence: number; packets: number }, events: WriterEvents): CaptureWriter;
+  writer(start: SeriesStart, from: Progress, events: WriterEvents, budget: Budget): CaptureWriter;
   log(message: string, fields?: Record<string, unknown>): void;
+  warn(message: string, fields?: Record<string, unknown>): void;
 }
 
 export interface IntakeConnection {
   peer: string;
-  send(bytes: Uint8Array): void;
+  /** `taken` is called once the kernel has it: then it doesn't count as unread. */
+  send(bytes: Uint8Array, taken?: () => void): void;
   /** After `push` returned false: bytes may come again. */
   ready(): void;
   /** Sends what is queued and closes. */
@@ -119,11 +128,13 @@ export class Intake implements RunHolder {
   readonly #free = Array.from({ length: SLABS }, (_, i) => SLABS - 1 - i);
   /** The open ones: announced, and not yet ended and published. */
   readonly #captures = new Map<number, Capture>();
+  /** Of what their exclusions hold. */
+  readonly #budget: Budget = { room: MAX_CONNECTION_BYTES };
   readonly #ended = new Set<number>();
   /** All of the run. */
   readonly #seen = new Set<number>();
   /** Where captures of earlier connections stand. */
-  readonly #resumed = new Map<number, Pick<Position, 'sequence' | 'packets' | 'gaps'>>();
+  readonly #resumed = new Map<number, Pick<Position, 'sequence' | 'packets' | 'gaps' | 'events'>>();
   /** From the Hello to the Welcome. */
   #greeting: Promise<void> | undefined;
   #ending: Promise<void> | undefined;
@@ -137,6 +148,8 @@ export class Intake implements RunHolder {
   #status = { behind: false, reason: '' };
   /** Of ended captures: their manifests are being written. */
   readonly #finishing = new Set<Promise<void>>();
+  readonly #settings: SettingsFeed;
+  readonly #sinceMs: number;
   #series:
     | Pick<
         SeriesStart,
@@ -154,6 +167,14 @@ export class Intake implements RunHolder {
     this.#connection = connection;
     this.#records = new RecordWriter(this.#buffer, collector.timestamps);
     this.#heardMs = collector.clock.now();
+    this.#sinceMs = collector.clock.date();
+    this.#settings = new SettingsFeed({
+      settings: () => collector.settings(this.host),
+      send: (bytes, taken) => this.#connection.send(bytes, taken),
+      over: () => this.#over,
+      log: (line, refused, fields) =>
+        collector[refused ? 'warn' : 'log'](`${this.name}: ${line}`, { host: this.host, ...fields }),
+    });
   }
 
   /** Takes the next bytes. False: the stream should pause until `ready` is called. */
@@ -193,6 +214,7 @@ export class Intake implements RunHolder {
       this.#checkToken(now);
       if (this.#over) return;
     }
+    this.#settings.look();
     if (this.#blocked) this.#heardMs = now;
     if (now - this.#heardMs > SILENCE_MS) {
       this.#heardMs = Infinity; // once
@@ -237,6 +259,30 @@ export class Intake implements RunHolder {
         this.#send({ stop: { reason: 'its token has expired' } });
       } else if (now - this.#expiredMs >= EXPIRED_MS) this.refuse(Code.TOKEN, 'the token is expired');
     }
+  }
+
+  /** For the administrator's eyes; undefined before its Hello was accepted. */
+  get view(): AgentView | undefined {
+    if (!this.host || this.#greeting) return undefined;
+    const counters = [...this.#captures.values()].map((c) => c.writer.counters);
+    const { packets, packetBytes: bytes } = this.received;
+    return viewOf(
+      {
+        host: hostFolder(this.host),
+        peer: this.#connection.peer,
+        sinceMs: this.#sinceMs,
+        captures: this.#captures.size,
+        packets,
+        bytes,
+        settings: this.#settings.state,
+      },
+      counters,
+    );
+  }
+
+  /** The agent is asked to end, as its user would. */
+  ask(reason: string): void {
+    if (!this.#over) this.#send({ stop: { reason } });
   }
 
   /** After `end`: the collector is going down. */
@@ -331,6 +377,7 @@ export class Intake implements RunHolder {
       clockOffsetMs: Number(hello.clockNs / 1_000_000n) - this.#collector.clock.date(),
       collector: this.#collector.version,
     };
+    this.#settings.known(digestSaid(hello.settingsDigest, false));
     const greeting = this.#greet(run, token, hello.resume)
       // What isn't said by a rule is our own trouble here: nothing that an agent should end for.
       .catch((e: unknown) =>
@@ -351,9 +398,11 @@ export class Intake implements RunHolder {
       else if (!this.#resumed.has(capture)) this.#resumed.set(capture, at);
     }
     if (this.#over) return;
+    const settingsDigest = this.#settings.begin();
     this.#collector.log(`connected: ${this.name}`, { host: this.host, peer: this.#connection.peer, token, run });
     const clockNs = BigInt(clock.date()) * 1_000_000n;
-    this.#send({ welcome: { protocol: PROTOCOL, collector: version, clockNs, captures } });
+    this.#send({ welcome: { protocol: PROTOCOL, collector: version, clockNs, captures, settingsDigest } });
+    this.#settings.follow();
   }
 
   /** Where a capture goes on: behind what is durable here, or what was acknowledged somewhere else. */
@@ -363,7 +412,12 @@ export class Intake implements RunHolder {
       throw new ProtocolError('a capture is resumed at a place that is out of range');
     }
     const here = known.get(capture);
-    const elsewhere = { sequence: first - 1, packets: packet - 1, gaps: here?.gaps ?? NO_PACKETS };
+    const elsewhere = {
+      sequence: first - 1,
+      packets: packet - 1,
+      gaps: here?.gaps ?? NO_PACKETS,
+      ...(here?.events && { events: here.events }),
+    };
     const at = here && here.sequence >= elsewhere.sequence ? here : elsewhere;
     this.#resumed.set(capture, at);
     return { capture, lastSequence: at.sequence, ended: here?.ended ?? false };
@@ -372,9 +426,11 @@ export class Intake implements RunHolder {
   /** False when its capture's writer has enough to do: the message comes again. */
   #control(m: rcap.v1.AgentMessage): boolean {
     if (m.gap) return this.#gap(m.gap);
+    if (m.exclusions) return this.#exclusions(m.exclusions);
     if (m.captureStart) this.#captureStart(m.captureStart);
     else if (m.counters) this.#open(m.counters.capture).writer.counters = inRange(m.counters);
     else if (m.captureEnd) this.#captureEnd(m.captureEnd);
+    else if (m.settingsState) this.#settings.answered(settingsStateSaid(m.settingsState));
     else if (m.alive) return true;
     else throw new ProtocolError(m.hello ? 'a second Hello' : 'a message of an unknown kind');
     return true;
@@ -437,6 +493,7 @@ export class Intake implements RunHolder {
         published: (file, packets) =>
           this.#collector.log(`published ${file}: ${packets} packets`, { host: this.host, file, packets }),
       },
+      this.#budget,
     );
     this.#captures.set(s.capture, { ...capture, writer });
   }
@@ -572,6 +629,14 @@ export class Intake implements RunHolder {
     return true;
   }
 
+  /** False: not now. */
+  #exclusions(e: rcap.v1.Exclusions): boolean {
+    const { writer } = this.#open(e.capture);
+    if (writer.pending >= MAX_PENDING) return false;
+    writer.exclusions(exclusionsSaid(e));
+    return true;
+  }
+
   #captureEnd(e: rcap.v1.CaptureEnd): void {
     const capture = this.#open(e.capture);
     if (e.lastSequence !== capture.lastSequence) throw hole(capture, e.lastSequence);
@@ -590,19 +655,11 @@ function inRange(counters: rcap.v1.Counters): rcap.v1.Counters {
   return counters;
 }
 
-const REFUSALS: Record<string, rcap.v1.Refusal.Code> = { TOKEN: Code.TOKEN, SUPERSEDED: Code.SUPERSEDED };
-
-function timeOf(ns: bigint): string {
-  const seconds = Number(ns / 1_000_000_000n);
-  if (seconds > 0xffff_ffff) throw new ProtocolError('a time is out of range');
-  return timeText(seconds, Number(ns % 1_000_000_000n), 'nano');
-}
+const REFUSALS: Record<string, rcap.v1.Refusal.Code> = {
+  TOKEN: Code.TOKEN,
+  SUPERSEDED: Code.SUPERSEDED,
+  SETTINGS: Code.LIMIT,
+};
 
 const hole = (c: Capture, sequence: number) =>
   new ProtocolError(`capture ${c.number} goes on at sequence ${sequence}, but ${c.lastSequence} was the last`);
-
-function text(value: string | null | undefined, what: string, longest: number): string {
-  const t = value ?? '';
-  if (Buffer.byteLength(t) > longest) throw new ProtocolError(`the ${what} is longer than ${longest} bytes`);
-  return t;
-}

@@ -9,6 +9,7 @@ import { HandClock, SERIES } from '../test/storage.ts';
 import { temporaryFolder } from '../test/support.ts';
 import { records } from '../test/wire.ts';
 import { systemDisk } from './disk.ts';
+import type { ExclusionEvent } from './exclusions.ts';
 import { Journal, JOURNAL, journalText, type JournalText, type Point, readJournal } from './journal.ts';
 import type { ManifestGap, ManifestStart } from './manifest.ts';
 import { Segment } from './segment.ts';
@@ -158,7 +159,7 @@ test('of a thousand gaps the last one grows, and the journal says exactly what t
     segment.gap(gap(sequence, 1 + (sequence % 3)));
     // Sometimes several at a time, so that the one that grows is in some lines and not in others.
     if (sequence % 7 !== 0 && sequence !== 1500) continue;
-    await segment.sync(null);
+    await segment.sync(null, undefined);
     const length = readFileSync(join(folder, `stem${JOURNAL}`)).length;
     assert.ok(length - lengthBefore < 8 * 300, 'a line has more than what is new');
     lengthBefore = length;
@@ -172,10 +173,28 @@ test('of a thousand gaps the last one grows, and the journal says exactly what t
   const { gaps } = point();
   assert.deepEqual([gaps[999]!.firstSequence, gaps[999]!.firstPacketTime], [1000, 'first of 1000']);
   assert.deepEqual([gaps[999]!.lastSequence, gaps[999]!.lastPacketTime], [1500, 'last of 1500']);
-  const sealed = await segment.seal(null, { closedBy: 'end', end: null });
+  const sealed = await segment.seal(null, undefined, { closedBy: 'end', end: null });
   const manifest = await segment.record(sealed);
   assert.deepEqual(manifest.gaps, gaps);
   await segment.forget();
+});
+
+const event = (number: number): ExclusionEvent => ({ number, time: 'then', kind: 'learned', name: 'a', address: 'b' });
+
+test('a line has only the exclusions that are new; read back all are there, with the last totals', () => {
+  const total = (packets: number) => ({ packets, bytes: 9 * packets });
+  const lines = [
+    point(1, { exclusions: { events: [event(1)], names: { a: total(1), b: total(2) } } }),
+    point(2),
+    point(3, { exclusions: { events: [event(2), event(3)], names: { a: total(7) }, omitted: 2 } }),
+  ];
+  const text = [START, ...lines].map((line) => `${JSON.stringify(line)}\n`).join('');
+  const exclusions = { events: [1, 2, 3].map(event), names: { a: total(7), b: total(2) }, omitted: 2 };
+  assert.deepEqual(read(text)!.point!.exclusions, exclusions);
+  // The last line alone says nothing of them: they are there all the same.
+  assert.deepEqual(read(`${text}${JSON.stringify(point(4))}\n`)!.point!.exclusions, exclusions);
+  // Journals of before had none.
+  assert.ok(!('exclusions' in read(journalText(START, point(1)))!.point!));
 });
 
 test('a point is written behind what it covers: file, its name, then the line, each durable before the next', async (t) => {
@@ -187,7 +206,7 @@ test('a point is written behind what it covers: file, its name, then the line, e
   const slab = { bytes, lastRecord: 0, packets: 1, packetBytes: 9, firstSequence: 5, lastSequence: 5, firstPacket: 9 };
   await segment.append({ ...slab, arrivedMs: 0, release() {} });
   const before = disk.steps.length;
-  await segment.sync(null);
+  await segment.sync(null, undefined);
   assert.deepEqual(disk.steps.slice(before), [
     'datasync stem.pcap.part',
     `syncFolder ${folder.split('/').at(-1)}`,
@@ -197,11 +216,11 @@ test('a point is written behind what it covers: file, its name, then the line, e
   // Nothing new in the file, and no new name: the line alone.
   segment.gap(gap(6));
   const again = disk.steps.length;
-  await segment.sync(null);
+  await segment.sync(null, undefined);
   assert.deepEqual(disk.steps.slice(again), ['write stem.journal', 'datasync stem.journal']);
   // Closed in the journal, renamed while it is open, its name durable; then the manifest, and the journal last.
   const closing = disk.steps.length;
-  const sealed = await segment.seal(null, { closedBy: 'idle', end: null });
+  const sealed = await segment.seal(null, undefined, { closedBy: 'idle', end: null });
   await segment.publish();
   await segment.record(sealed);
   await segment.forget();
@@ -232,6 +251,8 @@ test('a whole line that says what it can not is damage, wherever it stands', () 
     point(5, { counters: { received: -1 } }),
     point(5, { gaps: [null as never] }),
     { ...point(5), closing: {} },
+    { ...point(5), exclusions: {} },
+    { ...point(5), exclusions: { events: [{}], names: {} } },
     {},
     'x',
     { ...point(5), bytes: 2 ** 53 },

@@ -5,6 +5,7 @@
  */
 import type { rcap } from '../wire/messages.js';
 import type { Disk, File } from './disk.ts';
+import { EXCLUSIONS_FORM, type Exclusions, together } from './exclusions.ts';
 import { among, count, form, listOf, objectOf, or, string } from './forms.ts';
 import type { ManifestGap, ManifestStart } from './manifest.ts';
 
@@ -30,6 +31,8 @@ export interface Point {
   gapsFrom: number;
   gaps: ManifestGap[];
   counters: rcap.v1.ICounters | null;
+  /** As far as it is new, again. */
+  exclusions?: Exclusions | undefined;
   /** In the last line, when the segment is about to be published: all that its manifest says. */
   closing?: Closing & { sha256: string };
 }
@@ -77,7 +80,7 @@ export const journalText = (start: ManifestStart, point: Point): string => lineO
 
 export interface JournalText {
   start: ManifestStart;
-  /** The last whole one, with the gaps of all. Undefined: nothing was made durable. */
+  /** The last whole one, with the gaps and exclusions of all. Undefined: nothing was made durable. */
   point: Point | undefined;
 }
 
@@ -97,7 +100,9 @@ export function readJournal(text: string): JournalText | 'damaged' | undefined {
   const gaps: ManifestGap[] = [];
   for (const p of good) gaps.splice(p.gapsFrom, Infinity, ...p.gaps);
   const last = good.at(-1);
-  return { start: start as ManifestStart, point: last && { ...last, gapsFrom: 0, gaps } };
+  const exclusions = together(good.map((p) => p.exclusions));
+  const point = last && { ...last, gapsFrom: 0, gaps, ...(exclusions && { exclusions }) };
+  return { start: start as ManifestStart, point };
 }
 
 function parsed(line: string): unknown {
@@ -155,6 +160,7 @@ const POINT_FORM = form<Point>({
     }),
   ),
   counters: COUNTERS,
+  exclusions: EXCLUSIONS_FORM,
   closing: or(
     among(undefined),
     form<Closing & { sha256: string }>({

@@ -1,5 +1,6 @@
 /** The record beside each segment: who sent it, what it holds, and whether that is all. */
 import type { rcap } from '../wire/messages.js';
+import type { Exclusions } from './exclusions.ts';
 
 /** What is known when a segment is opened: the first line of its journal, so that a recovered segment has it too. */
 export interface ManifestStart {
@@ -68,6 +69,8 @@ export interface Manifest extends ManifestStart {
    * at the very end it may be repeated in a manifest without a file.
    */
   end: { reason: string; counters: rcap.v1.ICounters | null } | null;
+  /** What the agent's exceptions left out, and since when; nothing where it said nothing. */
+  exclusions?: Exclusions;
   /** Why Arkime doesn't get this file, if it doesn't. */
   notForArkime?: string;
 }

@@ -36,6 +36,7 @@ export async function publishFile(
 /** What is recorded of a segment whose last point this is. */
 export function manifestOf(stem: string, start: ManifestStart, point: Point, published: Date): Manifest {
   const { closing, sequence, gaps, counters, bytes, packets, packetBytes, firstPacketTime, lastPacketTime } = point;
+  const { exclusions } = point;
   const { closedBy, end, sha256 } = closing!;
   return {
     ...start,
@@ -52,6 +53,7 @@ export function manifestOf(stem: string, start: ManifestStart, point: Point, pub
     gaps,
     counters,
     end,
+    ...(exclusions && { exclusions }),
     ...(arkimeReads(start.linkType) ? {} : { notForArkime: `Arkime exits on link type ${start.linkType}` }),
   };
 }

@@ -11,6 +11,7 @@ import { fastClock, Folders, memoryFolder, openStore, RUN, SERIES, TOKEN } from 
 import { capinfos, lacks, packetsIn, temporaryFolder, tshark, until } from '../test/support.ts';
 import { records, type TestPacket } from '../test/wire.ts';
 import { type Disk, systemDisk } from './disk.ts';
+import type { Exclusions } from './exclusions.ts';
 import { type Closing, type JournalText, type Point, readJournal } from './journal.ts';
 import type { Manifest, ManifestGap, ManifestStart } from './manifest.ts';
 import { leftovers, recover, type Recovered } from './recover.ts';
@@ -283,6 +284,30 @@ test('gaps alone, and an end mark alone, are recorded without a file', async (t)
   }
 });
 
+const EXCLUSIONS: Exclusions = {
+  events: [{ number: 7, time: TIMES[0]!, kind: 'learned', name: 'example.com', address: '192.0.2.1' }],
+  names: { 'example.com': { packets: 3, bytes: 300 } },
+};
+
+test('exclusions are recovered, from all lines, and which was the last event', async (t) => {
+  const later = {
+    events: [{ ...EXCLUSIONS.events[0]!, number: 8 }],
+    names: { 'example.com': { packets: 4, bytes: 400 } },
+  };
+  const points = [pointAt(1, { exclusions: EXCLUSIONS }), pointAt(2, { exclusions: later }), pointAt(3)];
+  const exclusions = { events: [...EXCLUSIONS.events, ...later.events], names: later.names };
+  const disk = new FaultyDisk();
+  // Also when it is cut off once, behind the new journal and before the manifest.
+  for (const at of [Infinity, 1, 4, 8, 12, 16]) {
+    const folders = left(t, { [JOURNAL]: journal(points), [PART]: SEGMENT });
+    await recovered(folders, new FaultyDisk({ at })).catch(() => {});
+    await recovered(folders, disk);
+    const [m] = folders.manifests();
+    assert.deepEqual([m!.packets, m!.exclusions], [3, exclusions], `at ${at}`);
+    assert.deepEqual(position(folders), stood(7, 11, 3, { events: 8 }));
+  }
+});
+
 test('a link type that Arkime does not read keeps the name that Arkime passes over', async (t) => {
   const start = { ...START, linkType: 147 };
   const bytes = Buffer.concat([fileHeader(147, 100, 'nano'), records(PACKETS)]);
@@ -518,7 +543,7 @@ test('whatever a journal and a file hold, recovery ends, and the run goes on', a
   const texts = [
     journal([pointAt(1), pointAt(3)]),
     journal([pointAt(2), closed({ closedBy: 'end', end: END })]),
-    journal([pointAt(4, { gaps: [GAP] })]),
+    journal([pointAt(4, { gaps: [GAP], exclusions: EXCLUSIONS })]),
   ];
   const folders = left(t, {});
   mkdirSync(join(folders.state, 'runs'), { recursive: true });

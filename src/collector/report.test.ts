@@ -36,6 +36,14 @@ test('a capture that is whole', () => {
   assert.deepEqual(reported({}, nothing)[1], true);
 });
 
+test('what the exceptions left out is said', () => {
+  assert.deepEqual(reported({ ...SENT, excluded: 7, excludedBytes: 700 }), [
+    '20 packets in files, 0 in gaps, 0 dropped by kernel and interface, 7 excluded: complete',
+    true,
+    0,
+  ]);
+});
+
 test('what is lost is said', () => {
   const gaps = { files: tally(19, 1900), gaps: tally(1, 100) };
   const dropped = { ...SENT, sent: 19, sentBytes: 1900, droppedBySpool: 1 };

@@ -40,7 +40,8 @@ export function reportOf(start: Names, at: Position, end: NonNullable<Manifest['
     counters ? difference(at, elsewhere, counters) : 'the agent sent no counters',
   ].filter((verdict) => verdict !== undefined);
   const reason = end.reason.replace(/\s+/g, ' ').slice(0, SHOWN_REASON).toWellFormed();
-  const numbers = `${inFiles(at)}, ${kernel} dropped by kernel and interface`;
+  const excluded = counters?.excluded ? `, ${counters.excluded} excluded` : '';
+  const numbers = `${inFiles(at)}, ${kernel} dropped by kernel and interface${excluded}`;
   return {
     message: `ended (${reason}): ${nameOf(start)}: ${numbers}: ${verdicts.join('; ') || 'complete'}`,
     ...factsOf(start, at),

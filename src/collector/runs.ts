@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path';
 import type { Clock } from '../clock.ts';
 import { RcapError } from '../errors.ts';
 import { type Disk, replaceFile } from './disk.ts';
-import { among, count, form, objectOf, string } from './forms.ts';
+import { among, count, form, objectOf, or, string } from './forms.ts';
+import { lastEvent } from './exclusions.ts';
 import type { Manifest } from './manifest.ts';
 
 export interface Tally {
@@ -24,18 +25,24 @@ export interface Position {
   /** What was recorded, in files and in gaps. What another collector has of the capture is in neither. */
   files: Tally;
   gaps: Tally;
+  /** The last event of its exclusions that a manifest has. */
+  events?: number;
 }
 
 /** A segment that is published, with its manifest, or an end mark alone: files and gaps are of it. */
 export type Recorded = Omit<Position, 'recorded'>;
 
-export const recordedOf = (m: Manifest, packets: number): Recorded => ({
-  sequence: m.lastSequence,
-  packets,
-  ended: m.end !== null,
-  files: { packets: m.packets, bytes: m.packetBytes },
-  gaps: m.gaps.reduce(plus, NO_PACKETS),
-});
+export function recordedOf(m: Manifest, packets: number): Recorded {
+  const events = lastEvent(m.exclusions);
+  return {
+    sequence: m.lastSequence,
+    packets,
+    ended: m.end !== null,
+    files: { packets: m.packets, bytes: m.packetBytes },
+    gaps: m.gaps.reduce(plus, NO_PACKETS),
+    ...(events > 0 && { events }),
+  };
+}
 
 interface Run {
   token: string;
@@ -63,6 +70,7 @@ const RUN_FORM = form<Run>({
       ended: among(true, false),
       files: TALLY_FORM,
       gaps: TALLY_FORM,
+      events: or(among(undefined), count),
     }),
   ),
 });
@@ -178,6 +186,7 @@ export class Runs {
       }
     }
     if (segment.ended && !to.ended) this.totals.ended++;
+    if (segment.events) to.events = Math.max(segment.events, to.events ?? 0);
     to.ended ||= segment.ended;
     return (captures[capture] = to);
   }

@@ -6,6 +6,7 @@ import { RcapError } from '../errors.ts';
 import { FILE_HEADER_BYTES, fileHeader, recordTime } from '../formats/pcap.ts';
 import type { rcap } from '../wire/messages.js';
 import type { Disk, File } from './disk.ts';
+import { type Budget, ExclusionNotes, type Exclusions } from './exclusions.ts';
 import { type Closing, Journal, JOURNAL, type Point } from './journal.ts';
 import type { Manifest, ManifestGap, ManifestStart } from './manifest.ts';
 import { PART, publishedName } from './names.ts';
@@ -59,13 +60,15 @@ export class Segment {
   #gaps: ManifestGap[] = [];
   /** From here on they aren't in the journal, or not as they are now. */
   #gapsFrom = 0;
+  readonly #exclusions: ExclusionNotes;
   /** How much of the file is durable. */
   #syncedBytes = 0;
   /** A name was made in the folder that isn't durable yet. */
   #unnamed = true;
 
-  private constructor(place: SegmentPlace, stem: string, start: ManifestStart, journal: Journal) {
+  private constructor(place: SegmentPlace, stem: string, start: ManifestStart, journal: Journal, budget?: Budget) {
     this.#place = place;
+    this.#exclusions = new ExclusionNotes(budget);
     this.stem = stem;
     this.#start = start;
     this.#journal = journal;
@@ -75,11 +78,11 @@ export class Segment {
   }
 
   /** Begins with the journal alone: the file comes with the first packets. Never over another file. */
-  static async open(place: SegmentPlace, stem: string, start: ManifestStart): Promise<Segment> {
+  static async open(place: SegmentPlace, stem: string, start: ManifestStart, budget?: Budget): Promise<Segment> {
     const { disk, folder } = place;
     const path = join(folder, publishedName(stem, start.linkType));
     if (await disk.exists(path)) throw new RcapError('STORAGE', `could not create '${stem}': it exists`);
-    return new Segment(place, stem, start, await Journal.create(disk, join(folder, stem + JOURNAL), start));
+    return new Segment(place, stem, start, await Journal.create(disk, join(folder, stem + JOURNAL), start), budget);
   }
 
   get file(): string {
@@ -135,13 +138,15 @@ export class Segment {
   }
 
   /** Makes durable what there is now, and returns up to where that is. One at a time; appending may go on. */
-  async sync(counters: rcap.v1.ICounters | null): Promise<Point> {
-    const point = this.#point(counters);
+  async sync(counters: rcap.v1.ICounters | null, news: Exclusions | undefined): Promise<Point> {
+    // Totals wait for the last line: they change all the time, and the agent says them again after a crash.
+    const events = this.#exclusions.add(news);
+    const point = this.#point(counters, events.length > 0 ? { events, names: {} } : undefined);
     await this.#makeDurable(point);
     return point;
   }
 
-  #point(counters: rcap.v1.ICounters | null): Point {
+  #point(counters: rcap.v1.ICounters | null, exclusions: Exclusions | undefined): Point {
     const gapsFrom = this.#gapsFrom;
     this.#gapsFrom = this.#gaps.length;
     return {
@@ -156,6 +161,7 @@ export class Segment {
       gapsFrom,
       gaps: this.#gaps.slice(gapsFrom),
       counters,
+      ...(exclusions && { exclusions }),
     };
   }
 
@@ -170,9 +176,11 @@ export class Segment {
   }
 
   /** The last sync; nothing is appended any more. Durable once it resolves. */
-  async seal(counters: rcap.v1.ICounters | null, closing: Closing): Promise<Point> {
+  async seal(counters: rcap.v1.ICounters | null, news: Exclusions | undefined, closing: Closing): Promise<Point> {
     const sha256 = this.bytes > 0 ? this.#hash.digest('hex') : '';
-    const point = { ...this.#point(counters), closing: { ...closing, sha256 } };
+    const events = this.#exclusions.add(news);
+    const { all } = this.#exclusions;
+    const point = { ...this.#point(counters, all && { ...all, events }), closing: { ...closing, sha256 } };
     await this.#makeDurable(point);
     return point;
   }
@@ -192,7 +200,7 @@ export class Segment {
     const manifest = manifestOf(
       this.stem,
       this.#start,
-      { ...point, gapsFrom: 0, gaps: this.#gaps },
+      { ...point, gapsFrom: 0, gaps: this.#gaps, exclusions: this.#exclusions.all },
       new Date(clock.date()),
     );
     await writeManifest(disk, folder, this.stem, manifest);
@@ -201,12 +209,14 @@ export class Segment {
 
   /** Its journal goes: all that it says stands elsewhere. */
   async forget(): Promise<void> {
+    this.#exclusions.take();
     await this.#journal.close();
     await this.#place.disk.remove(join(this.#place.folder, this.stem + JOURNAL));
   }
 
   /** Closes the files as they are: the disk failed. */
   async abandon(): Promise<void> {
+    this.#exclusions.take();
     await Promise.allSettled([this.#file?.close(), this.#journal.close()]);
   }
 }

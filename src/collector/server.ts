@@ -7,8 +7,10 @@ import { RcapError } from '../errors.ts';
 import { rcap } from '../wire/messages.js';
 import { readInto } from '../wire/read-into.ts';
 import { TLS_OPTIONS } from '../wire/tls.ts';
+import type { AgentView } from './agents.ts';
 import { networkOf } from './doorkeeper.ts';
 import { Intake, type IntakeHost } from './intake.ts';
+import type { HostPattern } from './public/pattern.ts';
 
 const { Code } = rcap.v1.Refusal;
 /** From the connection to an accepted Hello. */
@@ -98,6 +100,21 @@ export class CollectorServer {
     for (const s of this.#sockets) s.destroy();
   }
 
+  /** Those whose Hello was accepted. */
+  agents(): AgentView[] {
+    return [...this.#intakes.keys()].flatMap((i) => i.view ?? []);
+  }
+
+  /** Asks the agents of the hosts that match to end; those that were asked. */
+  ask(pattern: HostPattern, reason: string): AgentView[] {
+    return [...this.#intakes.keys()].flatMap((intake) => {
+      const { view } = intake;
+      if (!view || !pattern.matches(view.host)) return [];
+      intake.ask(reason);
+      return view;
+    });
+  }
+
   #accepted(raw: Socket): void {
     const network = networkOf(raw.remoteAddress ?? '');
     if (this.#sockets.size >= this.#options.maxConnections + SPARE && !this.#evict(network)) {
@@ -168,13 +185,21 @@ export class CollectorServer {
   }
 
   #serve(raw: Socket, socket: TLSSocket, peer: string, visit: Visit): void {
+    /** Of what is unread, pieces that come one at a time. */
+    let expected = 0;
     const intake = (visit.intake = new Intake(this.#host, {
       peer,
-      send: (bytes) => {
+      send: (bytes, taken) => {
         if (!socket.writable) return;
         // A peer that doesn't read its acknowledgements must not fill our memory with them.
-        if (socket.writableLength > MAX_UNREAD_BYTES) socket.destroy();
-        else socket.write(bytes);
+        if (socket.writableLength - expected > MAX_UNREAD_BYTES) socket.destroy();
+        else if (taken) {
+          expected += bytes.length;
+          socket.write(bytes, () => {
+            expected -= bytes.length;
+            taken();
+          });
+        } else socket.write(bytes);
       },
       ready: () => socket.resume(),
       close: () => {

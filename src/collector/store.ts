@@ -8,12 +8,20 @@ import { reasonOf, RcapError } from '../errors.ts';
 import type { Timestamps } from '../formats/pcap.ts';
 import { plural } from '../ledger.ts';
 import type { Disk } from './disk.ts';
+import type { Budget } from './exclusions.ts';
 import type { Manifest } from './manifest.ts';
 import { hostFolder } from './names.ts';
 import { leftovers, recover } from './recover.ts';
 import { openReportOf, type Report, reportOf } from './report.ts';
 import { type Position, type Recorded, Runs } from './runs.ts';
-import { CaptureWriter, type SeriesStart, type WriterEvents, type WriterLimits, type WriterStore } from './writer.ts';
+import {
+  CaptureWriter,
+  type Progress,
+  type SeriesStart,
+  type WriterEvents,
+  type WriterLimits,
+  type WriterStore,
+} from './writer.ts';
 
 /** How often the room on the disk is looked at, ms. */
 const ROOM_MS = 500;
@@ -142,17 +150,25 @@ export class Store implements WriterStore {
   }
 
   /** A writer in the host's folder, going on behind `from`. */
-  writer(start: SeriesStart, from: { sequence: number; packets: number }, events: WriterEvents): CaptureWriter {
+  writer(start: SeriesStart, from: Progress, events: WriterEvents, budget?: Budget): CaptureWriter {
     const folder = this.#folderOf(start.host);
     const place = { disk: this.disk, clock: this.clock, made: this.#made, folder };
     const { run, capture } = start;
-    return new CaptureWriter(this, place, start, from, this.#options, {
-      ...events,
-      acknowledge: (sequence, packets, ended) => {
-        this.#runs.advance(run, capture, { sequence, packets });
-        events.acknowledge(sequence, packets, ended);
+    return new CaptureWriter(
+      this,
+      place,
+      start,
+      from,
+      this.#options,
+      {
+        ...events,
+        acknowledge: (sequence, packets, ended) => {
+          this.#runs.advance(run, capture, { sequence, packets });
+          events.acknowledge(sequence, packets, ended);
+        },
       },
-    });
+      budget,
+    );
   }
 
   #folderOf(host: string): string {

@@ -113,6 +113,13 @@ export class Tokens {
     return this.#stored(id) !== undefined && this.#state(id).state === 'valid';
   }
 
+  /** The host that a good token is for: '*' any; undefined: the first that uses it. Throws an RcapError TOKEN. */
+  hostOf(token: string): string | undefined {
+    const id = this.idOf(token);
+    const host = this.#stored(id)?.host ?? undefined;
+    return host === '*' ? host : this.#used(id).host || host;
+  }
+
   /** Whether this token may send packets of this host in this run. Returns its id, or throws what to tell the agent. */
   admit(token: string, host: string, run: string): string {
     const refuse = (why: string, hint = 'rcap-collector token new, there') => new RcapError('TOKEN', why, { hint });

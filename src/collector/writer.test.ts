@@ -9,6 +9,7 @@ import { fileHeader } from '../formats/pcap.ts';
 import { enteredStore, HandClock, RUN, SERIES, type StoreSetting } from '../test/storage.ts';
 import { capinfos, lacks, packetsIn, until } from '../test/support.ts';
 import { records, type TestPacket } from '../test/wire.ts';
+import type { ExclusionEvent } from './exclusions.ts';
 import type { Manifest, ManifestStart } from './manifest.ts';
 import type { Point } from './journal.ts';
 import type { Slab } from './segment.ts';
@@ -341,6 +342,72 @@ test('a gap that comes after the last segment was published has a manifest of it
     assert.deepEqual(w.acks.at(-1), { sequence: 3, packets: 9, ended: ends });
     assert.deepEqual([w.names('.part'), w.names('.journal')], [[], []]);
   }
+});
+
+const learned = (number: number): ExclusionEvent => ({
+  number,
+  time: timeOf(1),
+  kind: 'learned',
+  name: 'a',
+  address: 'b',
+});
+const excluded = (packets: number) => ({ packets, bytes: 10 * packets });
+
+test('exclusions are in the manifest of the segment that they came before the end of, each event once', async (t) => {
+  const w = await writerIn(t, { rotateIdleMs: 0, syncMs: 0 });
+  w.writer.exclusions({ events: [learned(1), learned(2)], names: { a: excluded(1) } });
+  assert.deepEqual(w.names(''), [], 'they are no reason to begin a file');
+  w.append();
+  await idled(w);
+  w.writer.exclusions({ events: [learned(2), learned(3)], names: { a: excluded(5), b: excluded(1) } });
+  w.append();
+  w.writer.exclusions({ events: [learned(4)], names: { a: excluded(6) } });
+  w.writer.end(END);
+  await w.writer.finished();
+  assert.deepEqual(
+    w.manifests().map((m) => m.exclusions),
+    [
+      { events: [learned(1), learned(2)], names: { a: excluded(1) } },
+      { events: [learned(3), learned(4)], names: { a: excluded(6), b: excluded(1) } },
+    ],
+  );
+});
+
+test('exclusions are journalled before the segment is closed', async (t) => {
+  const w = await writerIn(t, { syncMs: 0 });
+  w.append();
+  await until('its acknowledgement', () => w.acks.length > 0);
+  w.writer.exclusions({ events: [learned(1)], names: { a: excluded(1) } });
+  const journalled = () =>
+    readFileSync(join(w.folder, w.names('.journal')[0]!), 'utf8').includes('"exclusions":{"events":[{');
+  await until('the journal', journalled);
+  await w.writer.close('stopped');
+});
+
+test('exclusions that come after the last segment was published get into its manifest with the end mark', async (t) => {
+  const w = await writerIn(t, { rotateIdleMs: 0, syncMs: 0 });
+  w.writer.exclusions({ events: [learned(1)], names: { a: excluded(1) } });
+  w.append();
+  await idled(w);
+  w.writer.exclusions({ events: [learned(2)], names: { a: excluded(9) } });
+  w.writer.end(END);
+  await w.writer.finished();
+  assert.deepEqual(
+    w.manifests().map((m) => [m.end?.reason, m.exclusions]),
+    [['stopped', { events: [learned(1), learned(2)], names: { a: excluded(9) } }]],
+  );
+});
+
+test('a capture of which everything was left out has a manifest that says so', async (t) => {
+  const w = await writerIn(t);
+  w.writer.exclusions({ events: [learned(1)], names: { a: excluded(9) } });
+  w.writer.end(END);
+  await w.writer.finished();
+  assert.deepEqual(
+    w.manifests().map((m) => [m.file, m.packets, m.firstSequence, m.lastSequence, m.end?.reason, m.exclusions]),
+    [['', 0, 1, 0, 'stopped', { events: [learned(1)], names: { a: excluded(9) } }]],
+  );
+  assert.deepEqual(w.acks.at(-1), { sequence: 0, packets: 0, ended: true });
 });
 
 test('an end mark of a capture of which earlier connections wrote everything has a manifest of its own', async (t) => {

@@ -2,6 +2,7 @@
 import type { Clock, Timer } from '../clock.ts';
 import type { rcap } from '../wire/messages.js';
 import { type Disk, replaceFile } from './disk.ts';
+import { type Budget, ExclusionNotes, type Exclusions, together } from './exclusions.ts';
 import type { Closing } from './journal.ts';
 import { type Manifest, type ManifestGap, type ManifestStart, manifestText } from './manifest.ts';
 import { segmentStem } from './names.ts';
@@ -11,7 +12,7 @@ import { NO_PACKETS, type Recorded, recordedOf } from './runs.ts';
 import { Segment, type SegmentPlace, type Slab } from './segment.ts';
 
 /** What a journal and a manifest without a file take, at most. */
-const SMALL_BYTES = 1 << 19;
+const SMALL_BYTES = 1 << 21;
 
 export interface WriterLimits extends RotationLimits {
   /** What was written is made durable at this many bytes … */
@@ -47,6 +48,13 @@ export interface WriterStore {
   left(stem: string, folder: string): void;
 }
 
+/** What earlier connections brought: sequences, packets, and the last event of its exclusions. */
+export interface Progress {
+  sequence: number;
+  packets: number;
+  events?: number | undefined;
+}
+
 export type SeriesStart = Omit<ManifestStart, 'opened' | 'firstSequence' | 'firstPacketNumber'>;
 
 export class CaptureWriter {
@@ -58,6 +66,10 @@ export class CaptureWriter {
   readonly #limits: WriterLimits;
   readonly #events: WriterEvents;
   readonly #clock: Clock;
+  /** Of exclusions, what no journal has yet; and the last event that there was. */
+  readonly #notes: ExclusionNotes;
+  readonly #budget: Budget | undefined;
+  #event: number;
   #segment: Segment | undefined;
   /** Those whose journal is still there. */
   readonly #unfinished = new Set<Segment>();
@@ -86,15 +98,19 @@ export class CaptureWriter {
     store: WriterStore,
     place: SegmentPlace,
     start: SeriesStart,
-    from: { sequence: number; packets: number },
+    from: Progress,
     limits: WriterLimits,
     events: WriterEvents,
+    budget?: Budget,
   ) {
+    this.#budget = budget;
+    this.#notes = new ExclusionNotes(budget);
     this.#store = store;
     this.#place = place;
     this.#start = start;
     this.#sequence = from.sequence;
     this.#packets = from.packets;
+    this.#event = from.events ?? 0;
     this.#limits = limits;
     this.#events = events;
     this.#clock = store.clock;
@@ -145,13 +161,28 @@ export class CaptureWriter {
     });
   }
 
+  /** An event comes again after a reconnection; totals are the later the truer. */
+  exclusions({ events, names }: Exclusions): void {
+    const fresh = events.filter((e) => e.number > this.#event);
+    this.#event = Math.max(this.#event, ...fresh.map((e) => e.number));
+    this.#notes.add({ events: fresh, names });
+    this.#enqueue(async () => {
+      // Without a segment they wait for one: they are no reason to begin a file.
+      if (!this.#segment) return;
+      await this.#makeRoom(SMALL_BYTES);
+      if (!this.#segment) return;
+      this.#unsynced++;
+      this.#scheduleSync();
+    });
+  }
+
   /** The capture's end mark. `acknowledge` with `ended` follows once everything is published. */
   end(end: NonNullable<Closing['end']>): void {
     this.counters = end.counters ?? this.counters;
     this.#enqueue(async () => {
       const [sequence, packets] = [this.#sequence, this.#packets];
       const amended = !this.#segment && (await this.#amend(end));
-      if (!this.#segment && !amended && sequence > 0) {
+      if (!this.#segment && !amended && (sequence > 0 || this.#notes.all)) {
         await this.#makeRoom(SMALL_BYTES);
         if (this.#halted) return;
         this.#segment = await this.#open();
@@ -175,10 +206,19 @@ export class CaptureWriter {
     this.#closing = true;
     this.#enqueue(async () => {
       this.#halted = true;
+      if (!this.#segment) await this.#keepNotes();
       if (this.#segment) await this.#close(closedBy, null);
     });
     await this.finished();
     if (this.#brought) this.#store.closed(this.#start, closedBy);
+  }
+
+  /** What exceptions left out must not go unrecorded with a connection that brings no packets. */
+  async #keepNotes(): Promise<void> {
+    const { all } = this.#notes;
+    if (!all || this.#store.full || (await this.#amend(null))) return;
+    // Totals alone come with every connection.
+    if (all.events.length > 0) this.#segment = await this.#open();
   }
 
   /** Resolves when all that was asked for is done, manifests too, or has failed. */
@@ -239,12 +279,17 @@ export class CaptureWriter {
     const firstSequence = this.#sequence + 1;
     const stem = segmentStem({ ...this.#start, opened, firstSequence });
     try {
-      const segment = await Segment.open(this.#place, stem, {
-        ...this.#start,
-        opened: opened.toISOString(),
-        firstSequence,
-        firstPacketNumber: this.#packets + 1,
-      });
+      const segment = await Segment.open(
+        this.#place,
+        stem,
+        {
+          ...this.#start,
+          opened: opened.toISOString(),
+          firstSequence,
+          firstPacketNumber: this.#packets + 1,
+        },
+        this.#budget,
+      );
       this.#unfinished.add(segment);
       return segment;
     } catch (e) {
@@ -270,7 +315,7 @@ export class CaptureWriter {
     this.#syncTimer?.cancel();
     this.#syncTimer = undefined;
     await this.#last;
-    const point = await segment.seal(this.counters, { closedBy, end });
+    const point = await segment.seal(this.counters, this.#notes.take(), { closedBy, end });
     this.#unsynced = 0;
     this.#events.acknowledge(point.sequence, point.packetNumber, false);
     await segment.publish();
@@ -300,7 +345,9 @@ export class CaptureWriter {
     const { disk, folder } = this.#place;
     const path = manifestPath(folder, last.stem);
     if (!(await disk.exists(path))) return false;
-    await replaceFile(disk, path, manifestText({ ...last.manifest, counters: this.counters, end }));
+    const exclusions = together([last.manifest.exclusions, this.#notes.take()]);
+    const manifest = { ...last.manifest, counters: this.counters, end, ...(exclusions && { exclusions }) };
+    await replaceFile(disk, path, manifestText(manifest));
     return true;
   }
 
@@ -317,7 +364,7 @@ export class CaptureWriter {
     if (this.#syncing || this.#failed || !this.#unsynced || !this.#segment) return;
     this.#unsynced = 0;
     this.#syncing = this.#segment
-      .sync(this.counters)
+      .sync(this.counters, this.#notes.take())
       .then((p) => this.#events.acknowledge(p.sequence, p.packetNumber, false))
       .catch((e: Error) => this.#fail(e))
       .finally(() => {
