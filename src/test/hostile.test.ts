@@ -201,6 +201,9 @@ describe('a hostile agent', { skip: lacks('capinfos'), timeout: 600_000 }, () =>
     const time = (ns: bigint) => packet({ timestampNs: ns, data: Buffer.from('x') });
     const cases: [name: string, messages: Uint8Array[], message: RegExp, code?: string][] = [
       ['a second Hello', [hello()], /second Hello/],
+      ['settings, as only a collector has', [bytes(10, bytes(3, '192.0.2.1'))], /unknown kind/],
+      ['exclusions of no capture', [bytes(9, uint(1, 7))], /capture 7 is not open/],
+      ['a state of settings with half a digest', [bytes(8, bytes(1, Buffer.alloc(16)))], /a digest has not 32 bytes/],
       ['an unknown kind', [bytes(14, 'x')], /unknown kind/],
       ['a kind that is a number', [uint(2, 1)], /decoded|unknown kind/],
       ['a kind that is a group', [group], /envelope/],

@@ -55,7 +55,7 @@ const folderOf = (file: string) =>
 const TABLE: Record<string, string[]> = {
   leaves: [],
   formats: ['leaves'],
-  options: ['leaves'],
+  options: ['leaves', 'formats'],
   wire: ['leaves', 'formats', 'options'],
   capture: ['leaves', 'formats', 'options'],
   agent: ['leaves', 'formats', 'options', 'wire', 'capture'],

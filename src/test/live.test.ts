@@ -254,7 +254,7 @@ describe('a live capture', { skip }, () => {
     const end = await agent(t, '-i', cables[1]![0]!, '--duration', '100ms', '-f', 'arp or udp').end();
     assert.match(end.stderr, /filter: \(arp or udp\) and not \(/);
     const escape = await agent(t, '-i', cables[1]![0]!, '-f', 'arp) or (udp').end();
-    assert.equal(escape.code, 1);
+    assert.equal(escape.code, 2);
     assert.match(escape.stderr, /error: .*filter.*\n.*hint: /);
   });
 

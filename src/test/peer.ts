@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { rcap } from '../wire/messages.js';
+import { type Arrived, Assembler } from '../wire/settings.ts';
 import { type Cleaner, until } from './support.ts';
 import { batch, bytes, fixed64, frame, packet, uint } from './wire.ts';
 
@@ -69,6 +70,12 @@ export class Peer {
     this.#raw.resetAndDestroy();
   }
 
+  /** The settings that came last as a whole. */
+  settings(): Arrived | undefined {
+    const assembler = new Assembler();
+    return this.answers.map((a) => a.settings && assembler.take(a.settings)).findLast(Boolean) ?? undefined;
+  }
+
   acknowledged(capture = 1): number {
     return Math.max(0, ...this.answers.map((a) => (a.ack?.capture === capture ? a.ack.sequence : 0)));
   }
@@ -88,13 +95,12 @@ export class Peer {
   #received(chunk: Buffer): void {
     this.#held = Buffer.concat([this.#held, chunk]);
     for (;;) {
-      // Refusals and Welcomes with long texts have two bytes of length.
-      const long = (this.#held[0] ?? 0) > 127 ? 1 : 0;
-      if (this.#held.length < 1 + long) return;
-      const length = long ? (this.#held[0]! & 127) + 128 * this.#held[1]! : this.#held[0]!;
-      if (this.#held.length < 1 + long + length) return;
-      this.answers.push(rcap.v1.CollectorMessage.decode(this.#held.subarray(1 + long, 1 + long + length)));
-      this.#held = this.#held.subarray(1 + long + length);
+      const head = this.#held.findIndex((byte) => byte < 128) + 1;
+      if (head === 0) return;
+      const length = this.#held.subarray(0, head).reduceRight((n, byte) => 128 * n + (byte & 127), 0);
+      if (this.#held.length < head + length) return;
+      this.answers.push(rcap.v1.CollectorMessage.decode(this.#held.subarray(head, head + length)));
+      this.#held = this.#held.subarray(head + length);
     }
   }
 }
@@ -141,6 +147,9 @@ export const onePacket = (
 
 export const captureEnd = (capture: number, lastSequence: number): Buffer =>
   bytes(6, Buffer.concat([uint(1, capture), bytes(2, 'stopped'), uint(4, lastSequence)]));
+
+export const settingsState = (digest: Uint8Array, accepted: boolean, reason = ''): Buffer =>
+  bytes(8, Buffer.concat([bytes(1, digest), uint(2, Number(accepted)), bytes(3, reason)]));
 
 export const gap = (
   capture: number,

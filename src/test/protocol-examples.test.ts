@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { BLOCK_HEAD } from '../packet.ts';
 import { writeBatchHeader } from '../wire/frame.ts';
 import { rcap } from '../wire/messages.js';
+import { NO_SETTINGS, piecesOf, sealDocument } from '../wire/settings.ts';
 import { openIntake, openStore } from './storage.ts';
 import { until } from './support.ts';
 import { packet } from './wire.ts';
@@ -29,6 +30,11 @@ const examples = new Map(
 
 const START = 1_700_000_000_000_000_000n;
 const FRAME = Buffer.from('ffffffffffff02000000000188b5', 'hex');
+const SEALED = sealDocument({
+  filter: { name: 'filter.txt', text: 'ip' },
+  exceptions: [{ name: 'exceptions.list', text: '192.0.2.1\n' }],
+  limits: { count: 1000 },
+});
 const counters = {
   capture: 1,
   received: 13,
@@ -67,6 +73,14 @@ const fromAgent: Record<string, rcap.v1.IAgentMessage> = {
   Counters: { counters },
   CaptureEnd: { captureEnd: { capture: 1, reason: 'stopped', counters, lastSequence: 3 } },
   Alive: { alive: {} },
+  SettingsState: { settingsState: { digest: SEALED.digest, accepted: true } },
+  Exclusions: {
+    exclusions: {
+      capture: 1,
+      events: [{ number: 1, timeNs: START, kind: 4, name: 'example.com', address: '192.0.2.9' }],
+      names: [{ name: 'example.com', packets: 5, bytes: 700 }],
+    },
+  },
 };
 const fromCollector: Record<string, rcap.v1.ICollectorMessage> = {
   Welcome: { welcome: { protocol: 1, collector: 'rcap-collector 0.1.0', clockNs: START } },
@@ -81,6 +95,11 @@ const fromCollector: Record<string, rcap.v1.ICollectorMessage> = {
       captures: [{ capture: 1, lastSequence: 3 }],
     },
   },
+  'Welcome with settings': {
+    welcome: { protocol: 1, collector: 'rcap-collector 0.1.0', clockNs: START, settingsDigest: SEALED.digest },
+  },
+  Settings: { settings: piecesOf(SEALED)[0]! },
+  Stop: { stop: { reason: 'its token has expired' } },
   Refusal: { refusal: { code: 2, message: 'the token is expired', hint: 'rcap-collector token new, there' } },
 };
 
@@ -104,10 +123,14 @@ describe('the examples in proto/README.md', () => {
 
   it('as a conversation make the file that is shown', async (t) => {
     const opened = await openStore(t, { options: { syncMs: 1 } });
-    const i = openIntake(opened, { version: 'rcap-collector 0.1.0' });
+    let settings = NO_SETTINGS;
+    const i = openIntake(opened, { version: 'rcap-collector 0.1.0', settings: () => settings });
     i.intake.push(examples.get('Hello')!);
     await i.greeted();
-    for (const name of ['CaptureStart', 'Batch', 'Gap', 'Counters', 'CaptureEnd', 'Alive']) {
+    settings = SEALED;
+    i.intake.tick();
+    const said = ['CaptureStart', 'Batch', 'SettingsState', 'Exclusions', 'Gap', 'Counters', 'CaptureEnd', 'Alive'];
+    for (const name of said) {
       assert.ok(examples.has(name), name);
       i.intake.push(examples.get(name)!);
     }
@@ -115,8 +138,10 @@ describe('the examples in proto/README.md', () => {
     await i.intake.end('disconnected');
     assert.deepEqual(
       i.answers.map((a) => a.kind).filter((kind) => kind !== 'ack'),
-      ['welcome'],
+      ['welcome', 'settings'],
     );
+    assert.equal(i.log.filter((line) => line.includes('took settings')).length, 1);
+    assert.equal(opened.folders.manifests('web-1').at(-1)!.exclusions!.names['example.com']!.packets, 5);
     const [file] = opened.folders.names('.pcap', 'web-1');
     assert.match(file!, /^web-1_eth0_\d{8}T\d{6}Z_00010203-1_1\.pcap$/);
     same(examples.get('The file'), opened.folders.bytes(file!, 'web-1'));

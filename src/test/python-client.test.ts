@@ -1,7 +1,7 @@
 /** A client that shares no line with ours, written from proto/README.md, against a real collector. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
@@ -135,6 +135,18 @@ describe('a client in Python', { skip: lacks('python3', 'tshark', 'tcpdump', 'op
     assertSame(await send(t, pcapBytes(packets), [...ca, '--name', 'rcap-collector']), packets);
     const { ended } = await send(t, pcapBytes(packets), [...ca, '--name', 'another.example']);
     assert.match(ended.stderr, /CERTIFICATE_VERIFY_FAILED/);
+  });
+  it('says that it takes no settings, and sends what it has', async (t) => {
+    const place = join(temporaryFolder(t), 'public');
+    mkdirSync(place);
+    writeFileSync(join(place, 'exceptions.list'), '192.0.2.1\n'.repeat(20_000));
+    const other = await Collector.start(t, { flags: ['--public', place] });
+    const input = join(place, 'in.pcap');
+    writeFileSync(input, pcapBytes(packets));
+    const to = ['--server', `127.0.0.1:${other.port}`, '--pin', other.pin, '--token', await other.token()];
+    const { code, stdout } = await run(t, 'python3', [PYTHON_CLIENT, ...to, '--host-name', 'python', input]);
+    assert.equal(code, 0, stdout);
+    await other.says(/warning: python \(.*\): REFUSED settings [0-9a-f]{12}: this client takes no settings/);
   });
   it('hears why it is refused', async (t) => {
     const { ended } = await send(t, pcapBytes(packets), ['--token', 'nonsense']);

@@ -94,11 +94,13 @@ class Connection:
             sys.exit("another key: " + pin_of(self.tls.getpeercert(True)))
         self.received, self.piece = b"", options.piece
         self.counts = {"packets": 0, "bytes": 0, "batches": 0, "acknowledged": 0, "ended": False, "refused": None}
+        self.document, self.held, self.owed = None, 0, []
         self.tls.setblocking(False)
 
     def send(self, kind, message):
-        data = text(kind, message)
-        data = varint(len(data)) + data
+        messages = [text(8, state) for state in self.owed] + [text(kind, message)]
+        self.owed = []
+        data = b"".join(varint(len(m)) + m for m in messages)
         piece = self.piece or len(data)
         for at in range(0, len(data), piece):
             rest = data[at:at + piece]
@@ -134,10 +136,22 @@ class Connection:
                 refusal = fields(message[5])
                 self.counts["refused"] = [refusal.get(1, 0), refusal.get(2, b"").decode()]
                 finish(self.counts, 1)
+            elif 3 in message:
+                self.settings(fields(message[3]))
             elif 1 in message:
                 self.welcome = fields(message[1])
         if data == b"":
             finish(self.counts, 1)
+
+    def settings(self, piece):
+        """Each document is answered once, when it is whole: here nothing of it can be done."""
+        digest, length = piece.get(1, b""), piece.get(2, 0)
+        if digest != self.document:
+            self.document, self.held = digest, 0
+        self.held += len(piece.get(3, b""))
+        if digest and self.held == length:
+            self.document = None
+            self.owed.append(text(1, digest) + text(3, b"this client takes no settings"))
 
     def wait(self, done):
         end = time.monotonic() + WAIT_SECONDS
@@ -145,6 +159,8 @@ class Connection:
             if not self.tls.pending() and not select.select([self.tls], [], [], max(0, end - time.monotonic()))[0]:
                 finish(self.counts, 1)
             self.receive()
+            if self.owed:
+                self.send(7, b"")
 
 
 def finish(counts, code):

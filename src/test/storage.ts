@@ -8,6 +8,7 @@ import { Intake, type IntakeHost } from '../collector/intake.ts';
 import type { Manifest } from '../collector/manifest.ts';
 import { Store, type StoreOptions } from '../collector/store.ts';
 import type { CaptureWriter, SeriesStart } from '../collector/writer.ts';
+import { NO_SETTINGS } from '../wire/settings.ts';
 import { rcap } from '../wire/messages.js';
 import { type Cleaner, cleanUp, temporaryFolder, until } from './support.ts';
 
@@ -178,9 +179,12 @@ export interface IntakeSetting {
   admit?: IntakeHost['admit'];
   standing?: IntakeHost['standing'];
   turnAway?: IntakeHost['turnAway'];
+  settings?: IntakeHost['settings'];
   /** Sees each writer that is made. */
   onWriter?: (writer: CaptureWriter) => void;
   version?: string;
+  /** Of each piece of settings; left out: the kernel has it at once. */
+  taken?: (taken: () => void) => void;
 }
 
 /** An intake without a socket, on a store. */
@@ -211,16 +215,23 @@ export function openIntake({ store, clock }: Pick<OpenedStore, 'store' | 'clock'
         return known;
       },
       leave: (...run) => store.leave(...run),
+      settings: setting.settings ?? (() => NO_SETTINGS),
       writer: (...series) => {
         const writer = store.writer(...series);
         setting.onWriter?.(writer);
         return writer;
       },
       log: (message) => log.push(message),
+      warn: (message) => log.push(`warning: ${message}`),
     },
     {
       peer: '192.0.2.1:5555',
-      send: (bytes) => answers.push(rcap.v1.CollectorMessage.decodeDelimited(bytes)),
+      send: (bytes, taken) => {
+        answers.push(rcap.v1.CollectorMessage.decodeDelimited(bytes));
+        if (!taken) return;
+        if (setting.taken) setting.taken(taken);
+        else taken();
+      },
       ready: () => ready++,
       close: () => closed++,
     },

@@ -231,7 +231,10 @@ export class Collector extends Program {
   static async start(t: Cleaner, options: CollectorOptions = {}): Promise<Collector> {
     const folder = options.folder ?? temporaryFolder(t);
     const places = ['--state', join(folder, 'state'), '--captures', join(folder, 'captures')];
-    const args = ['--listen', options.listen ?? '127.0.0.1:0', ...places, ...(options.flags ?? [])];
+    const flags = options.flags ?? [];
+    // Tests run side by side, and its port is the same in all of them.
+    const http = flags.includes('--http') ? [] : ['--http', 'none'];
+    const args = ['--listen', options.listen ?? '127.0.0.1:0', ...http, ...places, ...flags];
     const collector = new Collector(t, folder, args, options);
     const line = await collector.says(/:(\d+) --pin (sha256\/\S+)/);
     collector.port = Number(line[1]);

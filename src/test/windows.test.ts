@@ -299,7 +299,7 @@ const session = native.open(pool, { interface: name }, {
     pool.release(block);
     packets += count;
     if (packets < 500) return;
-    const filter = await session.setFilter('tcp');
+    const { filter } = await session.setFilter('tcp');
     session.stop();
     session.filter = filter;
   },

@@ -65,6 +65,7 @@ export class SimAgent {
       {
         acknowledged: (capture, packets, ended) => this.#acknowledged(capture, packets, ended),
         stop: () => {},
+        settings: { digest: new Uint8Array(), take: () => Promise.resolve({ accepted: true, reason: '' }) },
         status: () => {},
         connected: () => {},
         lost: (error, retryMs) => process.note('lost:', error.message, Math.round(retryMs)),

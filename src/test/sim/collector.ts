@@ -3,6 +3,7 @@ import { Intake, type IntakeHost } from '../../collector/intake.ts';
 import type { Report } from '../../collector/report.ts';
 import { Store, type StoreOptions } from '../../collector/store.ts';
 import { rcap } from '../../wire/messages.js';
+import { NO_SETTINGS } from '../../wire/settings.ts';
 import type { SimDisk } from './disk.ts';
 import type { SimNetwork, Socket, SocketEvents } from './network.ts';
 import type { Process } from './scheduler.ts';
@@ -121,8 +122,10 @@ export class SimCollector {
       turnAway: () => 0,
       enter: (...run) => store.enter(...run),
       leave: (...run) => store.leave(...run),
+      settings: () => NO_SETTINGS,
       writer: (...series) => store.writer(...series),
       log: (message) => this.process.note(message),
+      warn: (message) => this.process.note(message),
     };
   }
 
