@@ -33,7 +33,7 @@ describe('an attacker on the path to the collector', { skip: lacksAddon, timeout
     collector = await Collector.start(suite, { folder, flags });
     token = await collector.token('--host', 'victim');
     const shown = await runCollector(suite, ['settings', 'victim', '--state', collector.state, '--public', join(folder, 'public')]); // prettier-ignore
-    digest = /victim gets ([0-9a-f]{8})/.exec(shown.stdout)![1]!;
+    digest = /victim gets ([0-9a-f]{12})/.exec(shown.stdout)![1]!;
   });
 
   /** Passes bytes on, as he likes. */
