@@ -47,7 +47,7 @@ function list(count) {
 
 async function replay(file, options) {
   const pool = addon.createPool(16);
-  const start = process.hrtime.bigint();
+  const start = performance.now();
   const stats = await new Promise((resolve, reject) => {
     const session = addon.open(pool, { file, ...options }, {
       onCapture() {},
@@ -55,8 +55,7 @@ async function replay(file, options) {
       onEnd: (error) => (error ? reject(error) : resolve(session.stats())),
     }); // prettier-ignore
   });
-  const tookNs = process.hrtime.bigint() - start;
-  return Number(tookNs) / stats.received;
+  return ((performance.now() - start) * 1e6) / stats.received;
 }
 
 async function main() {
