@@ -210,7 +210,7 @@ NAPI_MODULE_INIT() {
       {"poolFree", pool_free_count}, {"poolRelease", pool_give_back},   {"open", addon_open},
       {"setFilter", addon_set_filter}, {"stats", addon_stats},          {"stop", addon_stop},
       {"setExclusion", addon_set_exclusion}, {"setExceptions", addon_set_exceptions}, {"setSnaplen", addon_set_snaplen},
-      {"excludedBy", addon_excluded_by}, {"goOn", addon_go_on},         {"createExceptions", addon_create_exceptions},
+      {"excludedBy", addon_excluded_by}, {"setDns", addon_set_dns}, {"goOn", addon_go_on},         {"createExceptions", addon_create_exceptions},
       {"missing", missing},
       {"exit", leave},                {"privileges", addon_privileges}, {"forbidDumps", addon_forbid_dumps},
       {"dropPrivileges", addon_drop_privileges},

@@ -50,6 +50,7 @@ napi_value addon_set_exclusion(napi_env env, napi_callback_info info);
 napi_value addon_set_exceptions(napi_env env, napi_callback_info info);
 napi_value addon_set_snaplen(napi_env env, napi_callback_info info);
 napi_value addon_excluded_by(napi_env env, napi_callback_info info);
+napi_value addon_set_dns(napi_env env, napi_callback_info info);
 napi_value addon_go_on(napi_env env, napi_callback_info info);
 napi_value addon_stats(napi_env env, napi_callback_info info);
 napi_value addon_stop(napi_env env, napi_callback_info info);

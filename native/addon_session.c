@@ -361,6 +361,16 @@ napi_value addon_excluded_by(napi_env env, napi_callback_info info) {
   return object;
 }
 
+napi_value addon_set_dns(napi_env env, napi_callback_info info) {
+  napi_value argument[2];
+  size_t count = 2;
+  bool dns = false;
+  napi_get_cb_info(env, info, &count, argument, NULL, NULL);
+  napi_get_value_bool(env, argument[1], &dns);
+  session_set_dns(((Bridge *)js_to_pointer(env, argument[0]))->session, dns);
+  return js_undefined(env);
+}
+
 napi_value addon_go_on(napi_env env, napi_callback_info info) {
   napi_value argument[1];
   size_t count = 1;

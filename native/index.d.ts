@@ -281,6 +281,8 @@ export interface Session {
   excludedBy(): Replaced;
   /** Cuts further packets to this many bytes, never longer than what the session was opened with. */
   setSnaplen(snaplen: number): Promise<void>;
+  /** Hands DNS packets to onDns from now on, or no more; each packet costs a few nanoseconds meanwhile. */
+  setDns(dns: boolean): void;
   /**
    * Files: behind each packet that `onDns` gets, the reader waits for this call, once for each, so that what was learned from it
    * counts for the next packet: `setExceptions` before `goOn`, without waiting for its answer. Live captures never wait.

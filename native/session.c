@@ -82,6 +82,7 @@ Session *session_open(Pool *pool, SessionOptions options, void (*notify)(void *)
     return NULL;
   }
   session->options = options;
+  session->dns = options.dns;
   session->notify = notify;
   session->notify_argument = argument;
   session->last_event = &session->first_event;
@@ -151,6 +152,8 @@ bool session_ask(Session *session, Request *request) {
   wake_call(&session->wake);
   return true;
 }
+
+void session_set_dns(Session *session, bool dns) { atomic_store(&session->dns, dns); }
 
 void session_go_on(Session *session) {
   if (session->joined) return;
@@ -295,11 +298,12 @@ static void queue_dns(Session *session, const Headers *headers) {
 bool session_leaves_out(Session *session, uint32_t link_type, const uint8_t *data, uint32_t length, uint32_t kept,
                         uint64_t timestamp_ns) {
   Judge *judge = &session->judge;
-  if (!judge->usage[0] && !judge->usage[1] && !session->options.dns) return false;
+  bool dns = atomic_load_explicit(&session->dns, memory_order_relaxed);
+  if (!judge->usage[0] && !judge->usage[1] && !dns) return false;
   Headers headers;
   headers_find(link_type, data, length, &headers);
   // Not from within a tunnel: who sends one writes what they like into it.
-  if (headers.dns && headers.count == 1 && session->options.dns) queue_dns(session, &headers);
+  if (headers.dns && headers.count == 1 && dns) queue_dns(session, &headers);
   if (!judge_excludes(judge, &headers, timestamp_ns, kept)) return false;
   session->count.excluded++;
   session->count.excluded_bytes += kept;

@@ -24,7 +24,7 @@ typedef struct SessionOptions {
   bool promiscuous;
   int buffer_bytes;
   int flush_ms;
-  bool dns;                 // hand over packets of DNS
+  bool dns;                 // hand over packets of DNS, at first
   Usage *usage[JUDGE_SETS]; // NULL: none
   Seed seed;
 } SessionOptions;
@@ -86,6 +86,7 @@ typedef struct Session {
   void (*notify)(void *);
   void *notify_argument;
   atomic_int stop; // a StopMode, which only grows
+  atomic_bool dns; // hand over packets of DNS
   atomic_uint gone_on; // packets of DNS that the reader of a file need not wait for
   bool joined;     // the owner's
 
@@ -119,6 +120,8 @@ void request_free(Request *request);
 // Takes over the request. False when the session has ended; else one EVENT_ANSWER follows.
 bool session_ask(Session *session, Request *request);
 // One more packet of DNS has been dealt with: the reader of a file may go on behind it.
+// From any packet on.
+void session_set_dns(Session *session, bool dns);
 void session_go_on(Session *session);
 // What the sets in use left out: NULL or the caller's to drop.
 Usage *session_usage(Session *session, int set);

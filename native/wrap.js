@@ -148,13 +148,14 @@ module.exports = function wrap(binding) {
 
   class Session {
     #handle;
+    #hearsDns;
     constructor(pool, given, handlers) {
       const handle = Pool.handle(pool);
       const checked = check(given);
       for (const key of ['onCapture', 'onBlock', 'onEnd'])
         if (typeof handlers?.[key] !== 'function') refuse(`handlers.${key} must be a function`, handlers?.[key]);
-      if (checked.dns && typeof handlers.onDns !== 'function')
-        refuse('handlers.onDns must be a function', handlers.onDns);
+      this.#hearsDns = typeof handlers.onDns === 'function';
+      if (checked.dns) this.#needsOnDns();
       this.#handle = binding.open(
         handle,
         pool.blocks,
@@ -180,6 +181,13 @@ module.exports = function wrap(binding) {
     }
     setSnaplen(snaplen) {
       return binding.setSnaplen(this.#handle, whole('snaplen', snaplen, 1, MAX_SNAPLEN));
+    }
+    #needsOnDns() {
+      if (!this.#hearsDns) throw new TypeError('handlers.onDns must be a function to hand DNS to');
+    }
+    setDns(dns) {
+      if (flag('dns', dns)) this.#needsOnDns();
+      binding.setDns(this.#handle, dns);
     }
     excludedBy() {
       return binding.excludedBy(this.#handle);

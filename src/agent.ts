@@ -7,6 +7,7 @@ import { dumpFilter } from './agent/dump-filter.ts';
 import { footprint, sayFootprint, watchConnections } from './agent/footprint.ts';
 import { ownSettings } from './agent/own-stamp.ts';
 import { checkUsers } from './agent/filters.ts';
+import { placesOf } from './agent/link-types.ts';
 import { makePlan, proxyWords } from './agent/plan.ts';
 import { dropPrivileges } from './agent/privileges.ts';
 import { progressView } from './agent/progress.ts';
@@ -107,7 +108,9 @@ function showInterfaces({ json }: AgentFlags, addon: Addon, log: Log): number {
 
 async function capture(flags: AgentFlags, addon: Addon, log: Log): Promise<number> {
   const plan = makePlan(flags);
-  await checkUsers(addon.compile, plan.filter, plan.read);
+  await checkUsers(addon.compile, plan.filter, plan.read, async () =>
+    (await placesOf(addon, plan))?.map((p) => p.linkType),
+  );
   if (plan.read === undefined) requireCapture(addon);
   if (flags.snaplen < 262_144 && flags.read === undefined) {
     log.warning(...cutWarning(flags.snaplen));

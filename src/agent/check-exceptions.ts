@@ -1,7 +1,7 @@
 /** What `rcap-agent check` says of the exceptions on its command line. */
 import { usageError } from '../errors.ts';
 import { parseAddress } from '../formats/address.ts';
-import type { Entry } from '../formats/exceptions.ts';
+import { type Entry, tooMany } from '../formats/exceptions.ts';
 import type { AgentFlags } from '../options/agent.ts';
 import { percent, shareOf } from './exceptions/guard.ts';
 import { Guard } from './exceptions/guarding.ts';
@@ -37,11 +37,11 @@ export function checkExceptions(flags: AgentFlags, problem: (error: unknown) => 
     ...flags.exceptions.map((file) => ({ list: file, except: [], exceptions: [file] })),
     ...(flags.except.length > 0 ? [{ list: '--except', except: flags.except, exceptions: [] }] : []),
   ];
-  const all: Entry[] = [];
+  let all: Entry[] = [];
   const exceptions = lists.flatMap(({ list, ...flagged }) => {
     try {
       const entries = readExceptions(flagged);
-      all.push(...entries);
+      all = all.concat(entries); // too many to be arguments
       return [{ list, ...countsOf(entries) }];
     } catch (e) {
       problem(e);
@@ -54,7 +54,7 @@ export function checkExceptions(flags: AgentFlags, problem: (error: unknown) => 
     const address = parseAddress(host);
     if (address) guard.keep(address);
   }
-  const reason = all.length === 0 ? undefined : guard.refuse(rules);
+  const reason = all.length === 0 ? undefined : (tooMany(all) ?? guard.refuse(rules));
   if (reason !== undefined) problem(usageError(`could not use the exceptions: ${reason}`));
   return { exceptions, covered: { ipv4: shareOf(rules, IPV4, 0), ipv6: shareOf(rules, IPV6, 0) } };
 }

@@ -29,6 +29,7 @@ function stage(user: string, linkTypes: number[] | undefined = [ETHERNET]) {
     compile: loadAddon().compile,
     running: () => running,
     linkTypes: () => Promise.resolve(linkTypes),
+    slow: () => said.push('slow'),
     changed: ({ source: { label } }, { filter }) => said.push(`${label}: ${filter}`),
   });
   return { filters, said, running };
@@ -71,9 +72,14 @@ test('where nobody knows the link type, a filter needs one of the usual ones', {
   const { compile } = loadAddon();
   await checkFilters(compile, ['wlan addr1 2:0:0:0:0:1'], undefined);
   await assert.rejects(checkFilters(compile, ['wlan addr1 2:0:0:0:0:1'], [ETHERNET]));
-  await assert.rejects(checkUsers(compile, 'tpc port 80', 'f.pcap'), (e: Error & { hint: string }) =>
+  await assert.rejects(checkUsers(compile, 'tpc port 80', 'f.pcap', async () => [ETHERNET]), (e: Error & { hint: string }) =>
     /'tpc port 80': .*syntax error/.test(e.message) && /tcpdump -r f\.pcap -d 'tpc port 80'/.test(e.hint)); // prettier-ignore
-  await checkUsers(compile, '', undefined);
+  const nowhere = async () => undefined;
+  await checkUsers(compile, '', undefined, nowhere);
+  // MTP2, LINKTYPE_ 140: where it is known, that counts.
+  await checkUsers(compile, 'fisu', 'f.pcap', async () => [140]);
+  await assert.rejects(checkUsers(compile, 'fisu', undefined, nowhere), /could not compile/);
+  await assert.rejects(checkUsers(compile, 'udp'.padEnd(16_385), undefined, nowhere), /more than 16384 bytes/);
 });
 
 test('a filter outside of the kernel is said, with what it costs; a file has no kernel', () => {

@@ -1,10 +1,14 @@
 /** The filters that count in a run, the user's and the collector's: checked before they count, changed while it runs. */
 import type { Addon, Installed, Source } from '../capture/source.ts';
 import { RcapError, reasonOf, usageError } from '../errors.ts';
+import { refuseFilter } from '../formats/filter-text.ts';
 import { type CaptureInfo, MAX_SNAPLEN } from '../packet.ts';
 
 /** Most instructions that Linux' kernel takes (BPF_MAXINSNS). */
 export const KERNEL_INSTRUCTIONS = 4096;
+
+/** After so long it is said that a filter takes its time, ms. */
+const SLOW_MS = 2000;
 
 /** LINKTYPE_ values that a filter is tried on where nobody knows on which it will run: Ethernet first. */
 const USUAL = [1, 101, 276, 113, 127];
@@ -62,20 +66,40 @@ export interface FiltersOptions<S extends Filtered> {
   linkTypes: () => Promise<readonly number[] | undefined>;
   /** This is what filters there from now on. */
   changed: (where: S, installed: Installed) => void;
+  /** A filter of the collector takes long to be checked. */
+  slow: () => void;
 }
 
 /** A longer one may take libpcap minutes: it is compiled once only, where it will run. Characters. */
 const QUICK = 4096;
 
 /** Throws a usage error for a filter of the user's that can be compiled nowhere. */
-export async function checkUsers(compile: Compile, filter: string, read: string | undefined): Promise<void> {
-  if (filter === '' || filter.length > QUICK) return;
+export async function checkUsers(
+  compile: Compile,
+  filter: string,
+  read: string | undefined,
+  linkTypes: () => Promise<readonly number[] | undefined>,
+): Promise<void> {
+  if (filter === '') return;
+  const reason = refuseFilter(filter);
+  if (reason !== undefined)
+    throw usageError(`could not use the filter: ${reason}`, 'long lists of addresses belong into --exceptions FILE');
+  if (filter.length > QUICK) return;
   try {
     await checkFilters(compile, [filter], undefined);
   } catch (e) {
+    // It may be for a rarer link type. What can't be opened is said when it is opened.
+    const types = await linkTypes().catch(() => undefined);
+    const fits = types && (await compiles(compile, filter, types));
+    if (fits) return;
     throw usageError(`could not compile the filter '${filter}': ${reasonOf(e)}`, filterHint(filter, read));
   }
 }
+const compiles = (compile: Compile, filter: string, linkTypes: readonly number[] | undefined): Promise<boolean> =>
+  checkFilters(compile, [filter], linkTypes).then(
+    () => true,
+    () => false,
+  );
 export function filterHint(filter: string, read: string | undefined): string {
   if (process.platform === 'win32')
     return 'https://www.tcpdump.org/manpages/pcap-filter.7.html has the language; check it with: rcap-agent check';
@@ -104,15 +128,16 @@ export class Filters<S extends Filtered> {
     if (collectors === '') return;
     const { compile, linkTypes, user } = this.#options;
     const types = await linkTypes();
-    try {
-      await checkFilters(compile, [collectors], types);
-    } catch (e) {
-      throw refused(`could not compile the filter '${collectors}'`, e);
-    }
+    const slow = setTimeout(this.#options.slow, SLOW_MS);
     try {
       await checkFilters(compile, this.#with(collectors), types);
     } catch (e) {
+      // Which of the two it is about matters to who wrote them.
+      const alone = user !== '' && (await compiles(compile, collectors, types));
+      if (!alone) throw refused(`could not compile the filter '${collectors}'`, e);
       throw refused(`could not use the filter '${collectors}' beside '${user}', which the agent's user gave`, e);
+    } finally {
+      clearTimeout(slow);
     }
   }
 

@@ -177,6 +177,8 @@ export class Run {
       compile: addon.compile,
       running: () => this.#running(),
       linkTypes: () => this.#linkTypes(),
+      slow: () =>
+        this.#notice('info', "compiling the collector's filter takes long: its settings count once that is done"),
       changed: (where, installed) => this.#filterChanged(where, installed),
     });
     this.#settings = new CollectorSettings({
@@ -184,6 +186,7 @@ export class Run {
       setFilter: (filter) => this.#filters.set(filter),
       setExceptions: (entries, from) => this.#exceptions.setRemote(entries, from),
       setLimits: (limits) => this.#setLimits(limits),
+      counts: (digest, words) => this.#exceptions.noteSettings(digest, words),
       notice: this.#notice,
     });
   }
@@ -309,7 +312,6 @@ export class Run {
       clock: systemClock,
       local,
       live: read === undefined,
-      remote: upload !== undefined,
       collectors: upload ? upload.servers.map((server) => server.host) : [],
       home,
       nameServers,

@@ -16,6 +16,7 @@ const filter = (text: string) => ({ name: 'filter.txt', text });
 function stage() {
   const did: string[] = [];
   const said: string[] = [];
+  const noted: string[] = [];
   let hold: Promise<void> | undefined;
   const settings = new CollectorSettings({
     async checkFilter(text) {
@@ -36,13 +37,14 @@ function stage() {
       did.push(`limits ${JSON.stringify(limits)}`);
       return limits.snaplen ? ['snaplen 9: opened with 5'] : [];
     },
+    counts: (digest, words) => noted.push(`${digest.length} ${words}`),
     notice: (level, message) => said.push(`${level} ${message}`),
   });
-  return { settings, did, said, hold: (until: Promise<void>) => (hold = until) };
+  return { settings, did, said, noted, hold: (until: Promise<void>) => (hold = until) };
 }
 
 test('a document is applied part by part, and only what differs; the same again changes nothing', async () => {
-  const { settings, did, said } = stage();
+  const { settings, did, said, noted } = stage();
   const first = arrived({
     filter: filter('# x\nudp\nport 53'),
     exceptions: [list('192.0.2.1\n')],
@@ -55,6 +57,7 @@ test('a document is applied part by part, and only what differs; the same again 
     'filter udp port 53',
     'limits {"count":5}',
   ]);
+  assert.deepEqual(noted, ["32 filter 'udp port 53' (filter.txt), 1 exception (exceptions.list), count 5"]);
   assert.match(
     said[0]!,
     /^info settings [0-9a-f]{12} of the collector count now: filter 'udp port 53' \(filter\.txt\), 1 exception \(exceptions\.list\), count 5$/,
@@ -93,25 +96,6 @@ test('nothing of a document counts when one part is refused, whichever', async (
   } // prettier-ignore
 });
 
-test('they are applied one after the other; while one is, none is certain', async () => {
-  const { settings, did, hold } = stage();
-  let go!: () => void;
-  void hold(new Promise((resolve) => (go = resolve)));
-  const answers = ['tcp', 'bad', 'udp'].map((text) => settings.take(arrived({ filter: filter(text) })));
-  assert.equal(settings.digest.length, 0);
-  go();
-  assert.deepEqual(
-    (await Promise.all(answers)).map((a) => a.accepted),
-    [true, false, true],
-  );
-  assert.deepEqual(
-    did.filter((line) => !line.startsWith('limits')),
-    ['check tcp', 'filter tcp', 'check bad', 'check udp', 'filter udp'],
-  );
-  await new Promise(setImmediate);
-  assert.deepEqual(settings.digest, arrived({ filter: filter('udp') }).digest);
-});
-
 test('what of it can not be done by now is said and told', async () => {
   const { settings, said } = stage();
   assert.deepEqual(await settings.take(arrived({ limits: { snaplen: 9 } })), {
@@ -129,5 +113,18 @@ test('a reason is safe for a terminal, and a document is bounded', async () => {
   const read = (document: rcap.v1.ISettingsDocument) => () => readDocument(arrived(document).document!);
   assert.throws(read({ exceptions: Array.from({ length: 101 }, () => list('')) }), /more than 100 lists/);
   assert.throws(read({ exceptions: [list('', 'x'.repeat(256))] }), /more than 255 bytes/);
-  assert.throws(read({ filter: filter('x'.repeat(65_537)) }), /more than 65536 bytes/);
+  assert.throws(read({ filter: filter('x'.repeat(16_385)) }), /more than 16384 bytes/);
+});
+
+test('of settings that wait only the newest is kept', async () => {
+  const { settings, did, hold } = stage();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  hold(promise);
+  const answers = [1, 2, 3].map((n) => settings.take(arrived({ filter: filter(`port ${n}`) })));
+  assert.deepEqual(await answers[1], { accepted: false, reason: 'newer ones came meanwhile' });
+  assert.equal(settings.digest.length, 0);
+  resolve();
+  assert.deepEqual((await Promise.all(answers)).map((a) => a.accepted), [true, false, true]); // prettier-ignore
+  assert.deepEqual(did.filter((d) => d.startsWith('check')), ['check port 1', 'check port 3']); // prettier-ignore
+  assert.equal(settings.digest.length, 32);
 });

@@ -38,11 +38,14 @@ export interface SettingsParts {
   setExceptions(entries: readonly Entry[], from: string): string | undefined;
   /** What of them can't be done by now, in words. */
   setLimits(limits: RunLimits): string[];
+  /** These count from now on: for the record. */
+  counts(digest: Uint8Array, words: string): void;
   notice(level: 'warning' | 'info', message: string, hint?: string): void;
 }
 
 const NOTHING = new Uint8Array(0);
 const ACCEPTED: SettingsAnswer = { accepted: true, reason: '' };
+const SUPERSEDED: SettingsAnswer = { accepted: false, reason: 'newer ones came meanwhile' };
 
 export class CollectorSettings implements SettingsTaker {
   readonly #parts: SettingsParts;
@@ -51,8 +54,8 @@ export class CollectorSettings implements SettingsTaker {
   /** The lists' texts, to know whether they changed. */
   #texts = '[]';
   #answer = ACCEPTED;
-  #queue: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  #next: { arrived: Arrived; resolve: (answer: SettingsAnswer) => void } | undefined;
+  #working = false;
 
   constructor(parts: SettingsParts) {
     this.#parts = parts;
@@ -60,7 +63,7 @@ export class CollectorSettings implements SettingsTaker {
 
   /** While one is being applied, none is certain: whoever asks is sent it again. */
   get digest(): Uint8Array {
-    return this.#waiting > 0 ? NOTHING : this.#digest;
+    return this.#working ? NOTHING : this.#digest;
   }
 
   /** Those that count. */
@@ -68,11 +71,22 @@ export class CollectorSettings implements SettingsTaker {
     return this.#current;
   }
 
+  /** Of those that wait only the newest is kept: a filter may take long to compile. */
   take(arrived: Arrived): Promise<SettingsAnswer> {
-    this.#waiting++;
-    const answer = this.#queue.then(() => this.#apply(arrived));
-    this.#queue = answer.finally(() => this.#waiting--);
-    return answer;
+    const { promise, resolve } = Promise.withResolvers<SettingsAnswer>();
+    this.#next?.resolve(SUPERSEDED);
+    this.#next = { arrived, resolve };
+    if (!this.#working) void this.#work();
+    return promise;
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    for (let next; (next = this.#next);) {
+      this.#next = undefined;
+      next.resolve(await this.#apply(next.arrived));
+    }
+    this.#working = false;
   }
 
   async #apply({ digest, document }: Arrived): Promise<SettingsAnswer> {
@@ -84,6 +98,7 @@ export class CollectorSettings implements SettingsTaker {
       const undone = await this.#replace(wanted, textsOf(document));
       this.#digest = digest;
       this.#answer = { accepted: true, reason: undone.join('; ') };
+      parts.counts(digest, document ? words(wanted) : NO_MORE);
       parts.notice('info', document ? `${nameOf(digest)} count now: ${words(wanted)}` : NO_MORE);
       for (const what of undone) parts.notice('warning', `of ${nameOf(digest)} one can't be done by now: ${what}`);
       return this.#answer;

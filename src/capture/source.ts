@@ -42,6 +42,8 @@ export interface Source {
   excludedBy(): Replaced;
   /** Cuts further packets to so many bytes. */
   setSnaplen(snaplen: number): Promise<void>;
+  /** Whether packets of DNS are handed over from now on. */
+  setDns(dns: boolean): void;
   /** Once for each packet of DNS: a file is read on. */
   goOn(): void;
   stats(): SourceStats;
@@ -84,6 +86,7 @@ export function openSession(
     setExceptions: (exceptions, learned) => session.setExceptions(exceptions, learned),
     excludedBy: () => session.excludedBy(),
     setSnaplen: (snaplen) => session.setSnaplen(snaplen),
+    setDns: (dns) => session.setDns(dns),
     goOn: () => session.goOn(),
     stats: () => session.stats(),
     stop: (drain) => session.stop(drain),

@@ -2,7 +2,7 @@
 import { among, type Check, count, form, listOf, objectOf, or, string } from './forms.ts';
 import type { Tally } from './runs.ts';
 
-export const EVENT_KINDS = ['list', 'refused', 'resolved', 'learned', 'expired', 'omitted'] as const;
+export const EVENT_KINDS = ['list', 'refused', 'resolved', 'learned', 'expired', 'omitted', 'settings'] as const;
 
 export interface ExclusionEvent {
   /** From 1 for each run: the same number is the same event. */

@@ -457,7 +457,7 @@ const REFUSED: [what: string, messages: Uint8Array[], words: RegExp, code?: rcap
   ],
   ['an event without a number', [...OPENED, exclusions(1, event(0))], /no kind that there is, or no number/],
   ['an event of no kind', [...OPENED, exclusions(1, event(1, { kind: 0 }))], /no kind that there is/],
-  ['an event of a kind that there is not', [...OPENED, exclusions(1, event(1, { kind: 7 }))], /no kind that there is/],
+  ['an event of a kind that there is not', [...OPENED, exclusions(1, event(1, { kind: 8 }))], /no kind that there is/],
   ['a list without a digest', [...OPENED, exclusions(1, event(1, { kind: 1 }))], /a digest has not 32 bytes/],
   [
     'a digest of 31 bytes',

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import fc from 'fast-check';
@@ -581,4 +591,16 @@ test('whatever a journal and a file hold, recovery ends, and the run goes on', a
     }),
     1000,
   );
+});
+
+test('a journal that no text can hold is left for people to look at, like a damaged one', async (t) => {
+  const folder = temporaryFolder(t);
+  const journal = join(folder, `${STEM}.journal`);
+  writeFileSync(journal, '');
+  truncateSync(journal, (256 << 20) + 1); // no byte of it is on the disk
+  const place = { disk: systemDisk, clock: fastClock(1), made: new Map<string, number>(), folder };
+  const runs = await Runs.open(systemDisk, fastClock(1), join(folder, 'runs'), (file) => assert.fail(file));
+  const left = await recover(place, STEM, runs, () => {});
+  assert.equal(left?.left, 'its journal is damaged');
+  assert.ok(existsSync(`${journal}.damaged`) && !existsSync(journal));
 });

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { FILE_HEADER_BYTES, recordTime, walkRecords } from '../formats/pcap.ts';
 import { MAX_SNAPLEN } from '../packet.ts';
-import { type File, replaceFile } from './disk.ts';
+import { type File, replaceFile, type Disk } from './disk.ts';
 import type { Manifest, ManifestStart } from './manifest.ts';
 import { JOURNAL, type JournalText, journalText, type Point, readJournal } from './journal.ts';
 import { manifestPath, manifestOf, publishFile, writeManifest } from './publish.ts';
@@ -41,7 +41,7 @@ export async function recover(
   const { disk, folder } = place;
   const journalPath = join(folder, stem + JOURNAL);
   if (!(await disk.exists(journalPath))) return undefined;
-  const journal = readJournal(await disk.readText(journalPath));
+  const journal = (await isTooLong(disk, journalPath)) ? 'damaged' : readJournal(await disk.readText(journalPath));
   if (journal === 'damaged') {
     // For people to look at. The run goes on behind what else is known of it.
     await disk.rename(journalPath, `${journalPath}.damaged`);
@@ -89,6 +89,18 @@ export async function recover(
   await runs.save(start.run);
   await disk.remove(journalPath);
   return outcome;
+}
+
+/** Longest journal that anybody writes, bytes, with room to spare: a text can't have more than 512 MiB. */
+const MAX_JOURNAL = 256 << 20;
+
+async function isTooLong(disk: Disk, path: string): Promise<boolean> {
+  const file = await disk.open(path, 'read');
+  try {
+    return (await file.size()) > MAX_JOURNAL;
+  } finally {
+    await file.close();
+  }
 }
 
 const NOTHING = { bytes: 0, packets: 0, packetBytes: 0, firstPacketTime: '', lastPacketTime: '' };

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer as createPlain, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import { createServer as createSecure } from 'node:https';
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { Address } from '../options/units.ts';
 import { networkOf } from './doorkeeper.ts';
 
@@ -32,6 +33,8 @@ export class RequestServer {
   readonly #sockets = new Map<string, Socket>();
   /** Connections that brought their request: each is for one. */
   readonly #asked = new WeakSet<Socket>();
+  /** Known from the start: who resets is nobody any more. */
+  readonly #peers = new WeakMap<Socket, string>();
 
   constructor(options: RequestServerOptions) {
     this.#options = options;
@@ -63,6 +66,7 @@ export class RequestServer {
       answer(request, response);
     });
     this.#server.on('connection', (socket: Socket) => this.#accepted(socket));
+    this.#server.on('secureConnection', (socket: TLSSocket) => this.#peers.set(socket, peerOf(socket)));
     for (const event of ['tlsClientError', 'clientError']) {
       this.#server.on(event, (_e: Error, socket: Socket) => void socket.destroy());
     }
@@ -88,6 +92,7 @@ export class RequestServer {
       return;
     }
     this.#sockets.set(peer, socket);
+    this.#peers.set(socket, peer);
     socket.on('close', () => {
       if (this.#sockets.get(peer) === socket) this.#sockets.delete(peer);
     });
@@ -118,7 +123,7 @@ export class RequestServer {
     }
     this.#asked.add(socket);
     response.setHeader('Connection', 'close');
-    void this.#options.answer(request, response, peerOf(socket));
+    void this.#options.answer(request, response, this.#peers.get(socket) ?? peerOf(socket));
   }
 }
 

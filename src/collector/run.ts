@@ -35,6 +35,7 @@ export async function serve(flags: ServeFlags, log: Log, stopped: Promise<string
   const settings = await PublicSettings.open(flags.publicFolder, systemClock, said);
   if (flags.publicGiven && !existsSync(flags.publicFolder))
     log.warning(`there is no folder '${resolve(flags.publicFolder)}': agents get no settings`, 'is --public mistyped?');
+  if (existsSync(flags.publicFolder)) log.info(`settings of agents come from ${resolve(flags.publicFolder)}`);
   const unlock = [await lockFolder(flags.state, 'state', 0o700), await lockFolder(flags.captures, 'captures', 0o750)];
   try {
     // Both may have been made just now; where the one above can't be opened, they were made by somebody else.

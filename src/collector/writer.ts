@@ -170,7 +170,8 @@ export class CaptureWriter {
       // Without a segment they wait for one: they are no reason to begin a file.
       if (!this.#segment) return;
       await this.#makeRoom(SMALL_BYTES);
-      if (!this.#segment) return;
+      await this.#rotate(0, this.#clock.now());
+      if (!this.#segment || fresh.length === 0) return;
       this.#unsynced++;
       this.#scheduleSync();
     });

@@ -176,6 +176,15 @@ const shown = (line: string): string => {
   return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
 };
 
+/** Why these are more than can count together, or undefined. */
+export function tooMany(entries: readonly Entry[]): string | undefined {
+  if (entries.length > MAX_ENTRIES) return `there are more than ${MAX_ENTRIES} of them together`;
+  const domains = entries.filter((e) => e.kind === 'domain').map((e) => e.text);
+  return domains.length > MAX_DOMAINS && new Set(domains).size > MAX_DOMAINS
+    ? `there are more than ${MAX_DOMAINS} domains among them together`
+    : undefined;
+}
+
 /** SHA-256 of the entries' texts, each once, sorted, each with a line feed: `sort -u LIST | sha256sum` of a list in normal form. */
 export function digestOf(entries: readonly Entry[]): Uint8Array {
   const texts = [...new Set(entries.map((e) => e.text))].toSorted();

@@ -1,7 +1,10 @@
 /** A filter as it stands in a file: BPF text over several lines, with comments. */
 
-/** Longest filter that the protocol carries, bytes of UTF-8. */
-export const MAX_FILTER_BYTES = 65_536;
+/**
+ * Longest filter, bytes of UTF-8: of the user's, and of the collector's. Both and the exclusion of own traffic fit into the 65,536
+ * of the protocol together; and libpcap takes minutes for far shorter lists of hosts.
+ */
+export const MAX_FILTER_BYTES = 16_384;
 
 /** Lines whose first character is `#` are comments; the others are joined by spaces. CRLF and a BOM are fine. */
 export const filterOf = (text: string): string =>

@@ -315,6 +315,9 @@ test(
     assert.deepEqual(lists.map((e) => e.entries), [1, 2]); // prettier-ignore
     const digest = createHash('sha256').update('192.0.2.1\n192.0.2.2\n').digest('hex');
     assert.equal(lists[1]!.digest, digest);
+    const settings = all.flatMap((e) => e.events).filter((e) => e.kind === 'settings');
+    assert.deepEqual(settings.map((e) => e.words), ['1 exception (exceptions.list)', '2 exceptions (exceptions.list)']); // prettier-ignore
+    assert.equal(settings[0]!.digest, first.digest);
     assert.match(collector.stderr, /ended \(.*\): web-1, .*, 60 excluded: complete/);
   },
 );

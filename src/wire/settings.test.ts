@@ -42,6 +42,7 @@ test('what does not fit is refused', () => {
     [{ ...first!, length: MAX_DOCUMENT + 1 }],
     [first!, { ...second!, length: second!.length! + 1 }],
     [first!, first!],
+    [{ ...first!, piece: first!.piece!.subarray(0, 1023) }],
     [{ ...first!, piece: Buffer.alloc(0) }],
     [first!, { ...second!, piece: Buffer.alloc(second!.piece!.length) }],
     [{ ...piecesOf(sealDocument(textOf(1)))[0]!, digest: Buffer.alloc(32) }],

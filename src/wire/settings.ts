@@ -8,6 +8,8 @@ const { SettingsDocument } = rcap.v1;
 /** Longest document, bytes; and longest piece, so that a message stays below what an agent takes. */
 export const MAX_DOCUMENT = 1 << 24;
 export const MAX_PIECE = 60_000;
+/** Shortest piece but for the last. */
+const MIN_PIECE = 1024;
 const DIGEST_BYTES = 32;
 
 const NOTHING = new Uint8Array(0);
@@ -62,6 +64,9 @@ export class Assembler {
     if (Buffer.compare(id, this.#digest) !== 0) this.#begin(id, total);
     if (total !== this.#length || this.#held + bytes.length > total || (bytes.length === 0 && total > 0))
       throw new ProtocolError('a piece of settings does not fit');
+    // Many small ones would take far more memory than their bytes.
+    if (bytes.length < MIN_PIECE && this.#held + bytes.length < total)
+      throw new ProtocolError('a piece of settings is too short');
     this.#pieces.push(bytes);
     this.#held += bytes.length;
     if (this.#held < total) return undefined;

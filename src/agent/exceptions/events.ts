@@ -9,7 +9,7 @@ export const MAX_EVENTS = 4096;
 const MAX_WORDS = 1000;
 
 export interface ExclusionEvent {
-  kind: 'LIST' | 'REFUSED' | 'RESOLVED' | 'LEARNED' | 'EXPIRED' | 'OMITTED';
+  kind: 'LIST' | 'REFUSED' | 'RESOLVED' | 'LEARNED' | 'EXPIRED' | 'OMITTED' | 'SETTINGS';
   /** Made when it is told: of a long list it takes its time. */
   digest?: () => Uint8Array;
   entries?: number;

@@ -33,6 +33,10 @@ function source() {
   return {
     asked,
     wentOn: 0,
+    dns: [] as boolean[],
+    setDns(dns: boolean) {
+      this.dns.push(dns);
+    },
     label: 'eth0',
     setExceptions(exceptions?: Set, learned?: Set) {
       asked.push([exceptions, learned]);
@@ -64,7 +68,6 @@ function stage(local: string[], more: Partial<ExceptionsOptions> = {}, answers: 
     clock,
     local: { entries: entries(...local), strict: false },
     live: true,
-    remote: true,
     collectors: ['198.51.100.1', 'ir.corp'],
     home: () => HOME,
     nameServers: () => [],
@@ -98,9 +101,8 @@ test('local ones that would blind the capture are refused: a usage error', () =>
 });
 
 test('what a source is opened with', () => {
-  assert.deepEqual(stage([], { remote: false }).exceptions.toOpen, { dns: false });
+  assert.deepEqual(stage([]).exceptions.toOpen, { dns: false });
   assert.deepEqual(stage([], { live: false }).exceptions.toOpen, { dns: false });
-  assert.deepEqual(stage([]).exceptions.toOpen, { dns: true }); // names may come
   const { toOpen } = stage(['a.example', '192.0.2.0/24', '::9'], { live: false }).exceptions;
   assert.deepEqual([rulesIn(toOpen.exceptions), toOpen.learned, toOpen.dns], [2, undefined, true]);
   const strict = { local: { entries: entries('*.a.example'), strict: true } };
@@ -287,4 +289,21 @@ test('a file goes on only once what a packet taught is in use', async () => {
   await running.answer();
   assert.equal(running.wentOn, 1);
   exceptions.close();
+});
+
+test('packets of DNS are handed over as long as there are names, and none are when nothing is to be learned', () => {
+  for (const [strict, dns] of [
+    [false, [true, false]],
+    [true, []],
+  ] as const) {
+    const { exceptions } = stage([], { local: { entries: [], strict } });
+    const running = source();
+    exceptions.use(running);
+    exceptions.setRemote(entries('*.example.com'), 'x');
+    assert.equal(exceptions.toOpen.dns, !strict);
+    exceptions.setRemote(entries('192.0.2.1'), 'x');
+    assert.equal(exceptions.toOpen.dns, false);
+    assert.deepEqual(running.dns, dns);
+    exceptions.close();
+  }
 });

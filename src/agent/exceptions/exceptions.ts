@@ -7,7 +7,7 @@ import type { Addon } from '../../capture/source.ts';
 import type { Clock } from '../../clock.ts';
 import { usageError } from '../../errors.ts';
 import { addressText, parseAddress } from '../../formats/address.ts';
-import { digestOf, type Entry, MAX_DOMAINS, MAX_ENTRIES } from '../../formats/exceptions.ts';
+import { digestOf, type Entry, tooMany } from '../../formats/exceptions.ts';
 import { Addresses, type Named } from './addresses.ts';
 import { Counts, ranking } from './counts.ts';
 import { Domains } from './domains.ts';
@@ -38,8 +38,6 @@ export interface ExceptionsOptions {
   local: LocalExceptions;
   /** Not a file. */
   live: boolean;
-  /** Further entries may come from a collector. */
-  remote: boolean;
   /** Addresses of collectors that are known from the start. */
   collectors: readonly string[];
   home: () => Home;
@@ -103,10 +101,8 @@ export class Exceptions {
   }
 
   /** For a source that is opened now. */
-  get toOpen(): Users['toOpen'] & { dns: boolean } {
-    const { local, live, remote } = this.#options;
-    const domains = this.#domains.size > 0 || (live && remote);
-    return { ...this.#users.toOpen, dns: domains && !local.strict };
+  get toOpen(): Users['toOpen'] {
+    return this.#users.toOpen;
   }
 
   /** Right after it was opened. */
@@ -142,6 +138,11 @@ export class Exceptions {
     const reason = this.#count([...this.#local, ...entries], words);
     if (reason === undefined) this.#remote = entries;
     return reason;
+  }
+
+  /** What else the collector changed, for its manifests. */
+  noteSettings(digest: Uint8Array, words: string): void {
+    this.#events.add({ kind: 'SETTINGS', digest: () => digest, words });
   }
 
   /** Collectors were verified there: they stay visible, whatever counts until now. */
@@ -195,12 +196,7 @@ export class Exceptions {
     const domains = new Domains(entries.filter((e) => e.kind === 'domain'));
     const rules = rulesOf(networks);
     this.#atHomeThen = undefined; // as it is now
-    const reason =
-      entries.length > MAX_ENTRIES
-        ? `there are more than ${MAX_ENTRIES} of them together`
-        : domains.size > MAX_DOMAINS
-          ? `there are more than ${MAX_DOMAINS} domains among them together`
-          : this.#guard.refuse(rules);
+    const reason = tooMany(entries) ?? this.#guard.refuse(rules);
     return { rules, domains, reason };
   }
 
@@ -218,6 +214,7 @@ export class Exceptions {
     this.#guard.given = rules;
     const gone = this.#addresses.remove(({ name }) => !domains.has(name));
     if (gone.length > 0) this.#expired(gone);
+    this.#users.dns = domains.size > 0 && !this.#options.local.strict;
     this.#names.set(domains.names);
     this.#users.give({ given: rules });
     return undefined;

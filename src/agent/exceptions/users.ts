@@ -14,7 +14,7 @@ interface Sets {
   learned: Built | undefined;
 }
 
-export type Excluding = Pick<Source, 'label' | 'setExceptions' | 'excludedBy' | 'goOn'>;
+export type Excluding = Pick<Source, 'label' | 'setExceptions' | 'setDns' | 'excludedBy' | 'goOn'>;
 
 export interface User {
   readonly counts: Counts;
@@ -34,15 +34,16 @@ export class Users {
   readonly #notice: (level: 'info', message: string) => void;
   readonly #users = new Map<Excluding, Using>();
   #sets: Sets = { given: undefined, learned: undefined };
+  #dns = false;
 
   constructor(addon: Pick<Addon, 'createExceptions'>, notice: (level: 'info', message: string) => void) {
     this.#addon = addon;
     this.#notice = notice;
   }
 
-  get toOpen(): { exceptions?: Exceptions; learned?: Exceptions } {
+  get toOpen(): { exceptions?: Exceptions; learned?: Exceptions; dns: boolean } {
     const { given, learned } = this.#sets;
-    return { ...(given && { exceptions: given.set }), ...(learned && { learned: learned.set }) };
+    return { dns: this.#dns, ...(given && { exceptions: given.set }), ...(learned && { learned: learned.set }) };
   }
 
   /** It was opened with what `toOpen` said, in this turn of the event loop. */
@@ -58,6 +59,13 @@ export class Users {
     };
     this.#users.set(source, user);
     return user;
+  }
+
+  /** Whether they hand over packets of DNS. */
+  set dns(dns: boolean) {
+    if (dns === this.#dns) return;
+    this.#dns = dns;
+    for (const { source, ended } of this.#users.values()) if (!ended) source.setDns(dns);
   }
 
   /** Takes these from now on, in all of them. */

@@ -122,7 +122,7 @@ test('at the start a bad file, pattern or kind is a usage error', async (t) => {
     [{ 'exceptions.list': Buffer.of(0x31, 0xff) }, /could not read '.*exceptions\.list': .*not valid/],
     [{ 'hosts/a/settings.json': '{"count"' }, /could not read '.*hosts\/a\/settings\.json': .*JSON/],
     [{ 'filter.txt': 'ip\0' }, /could not read '.*filter\.txt': it holds a NUL character/],
-    [{ 'filter.txt': 'x'.repeat(65_537) }, /filter\.txt': it has more than 65536 bytes/],
+    [{ 'filter.txt': 'x'.repeat(16_385) }, /filter\.txt': it has more than 16384 bytes/],
     [{ 'settings.json': ' '.repeat(65_537) }, /settings\.json': it is longer than 65536 bytes/],
     [{ 'hosts/we b/filter.txt': 'ip' }, /could not use '.*hosts\/we b': no host's name has ' ' in it/],
     [{ 'filter.txt/x': '' }, /could not use '.*filter\.txt': it is not a file/],
