@@ -79,7 +79,7 @@ test('where nobody knows the link type, a filter needs one of the usual ones', {
   // MTP2, LINKTYPE_ 140: where it is known, that counts.
   await checkUsers(compile, 'fisu', 'f.pcap', async () => [140]);
   await assert.rejects(checkUsers(compile, 'fisu', undefined, nowhere), /could not compile/);
-  await assert.rejects(checkUsers(compile, 'udp'.padEnd(16_385), undefined, nowhere), /more than 16384 bytes/);
+  await assert.rejects(checkUsers(compile, 'udp'.padEnd(32_769), undefined, nowhere), /more than 32768 bytes/);
 });
 
 test('a filter outside of the kernel is said, with what it costs; a file has no kernel', () => {

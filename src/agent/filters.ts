@@ -1,7 +1,7 @@
 /** The filters that count in a run, the user's and the collector's: checked before they count, changed while it runs. */
 import type { Addon, Installed, Source } from '../capture/source.ts';
 import { RcapError, reasonOf, usageError } from '../errors.ts';
-import { refuseFilter } from '../formats/filter-text.ts';
+import { MAX_USERS_FILTER_BYTES, refuseFilter } from '../formats/filter-text.ts';
 import { type CaptureInfo, MAX_SNAPLEN } from '../packet.ts';
 
 /** Most instructions that Linux' kernel takes (BPF_MAXINSNS). */
@@ -81,7 +81,7 @@ export async function checkUsers(
   linkTypes: () => Promise<readonly number[] | undefined>,
 ): Promise<void> {
   if (filter === '') return;
-  const reason = refuseFilter(filter);
+  const reason = refuseFilter(filter, MAX_USERS_FILTER_BYTES);
   if (reason !== undefined)
     throw usageError(`could not use the filter: ${reason}`, 'long lists of addresses belong into --exceptions FILE');
   if (filter.length > QUICK) return;

@@ -1,10 +1,11 @@
 /** A filter as it stands in a file: BPF text over several lines, with comments. */
 
 /**
- * Longest filter, bytes of UTF-8: of the user's, and of the collector's. Both and the exclusion of own traffic fit into the 65,536
- * of the protocol together; and libpcap takes minutes for far shorter lists of hosts.
+ * Longest filter of the collector, and of the user, bytes of UTF-8: both and the exclusion of own traffic fit into the 65,536 of the
+ * protocol together. Libpcap takes minutes for far shorter lists of hosts.
  */
 export const MAX_FILTER_BYTES = 16_384;
+export const MAX_USERS_FILTER_BYTES = 32_768;
 
 /** Lines whose first character is `#` are comments; the others are joined by spaces. CRLF and a BOM are fine. */
 export const filterOf = (text: string): string =>
@@ -16,7 +17,7 @@ export const filterOf = (text: string): string =>
     .join(' ');
 
 /** Why a filter can't be used, before anybody compiles it. */
-export function refuseFilter(filter: string): string | undefined {
+export function refuseFilter(filter: string, mostBytes = MAX_FILTER_BYTES): string | undefined {
   if (filter.includes('\0')) return 'it holds a NUL character';
-  return Buffer.byteLength(filter) > MAX_FILTER_BYTES ? `it has more than ${MAX_FILTER_BYTES} bytes` : undefined;
+  return Buffer.byteLength(filter) > mostBytes ? `it has more than ${mostBytes} bytes` : undefined;
 }
