@@ -119,7 +119,7 @@ test('a reason is safe for a terminal, and a document is bounded', async () => {
 test('of settings that wait only the newest is kept', async () => {
   const { settings, did, hold } = stage();
   const { promise, resolve } = Promise.withResolvers<void>();
-  hold(promise);
+  void hold(promise);
   const answers = [1, 2, 3].map((n) => settings.take(arrived({ filter: filter(`port ${n}`) })));
   assert.deepEqual(await answers[1], { accepted: false, reason: 'newer ones came meanwhile' });
   assert.equal(settings.digest.length, 0);
